@@ -1,0 +1,114 @@
+"""Training batches of a fixed shape, made on the device by indexing.
+
+The images stay on the device as uint8 for the whole run. A batch is then a handful of tensor operations without a
+loop over images, a worker process or a copy from the host.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def to_float(images: Tensor) -> Tensor:
+    """8-bit images as float32 in [0, 1].
+
+    Raises:
+        TypeError: unless the images are uint8.
+    """
+    if images.dtype != torch.uint8:
+        raise TypeError(f"images are {images.dtype}, but 8-bit images (torch.uint8) are expected.")
+    return images.float() / 255
+
+
+def to_uint8(images: Tensor) -> Tensor:
+    """Images in [0, 1], clamped, rounded to 8 bit."""
+    return (images.clamp(0, 1) * 255).round().to(torch.uint8)
+
+
+def resized(image: Tensor, scale: float) -> Tensor:
+    """A uint8 image ``(C, H, W)`` made smaller or larger by bicubic interpolation with antialiasing."""
+    if scale == 1:
+        return image
+    size = [round(side * scale) for side in image.shape[-2:]]
+    return to_uint8(F.interpolate(to_float(image)[None], size=size, mode="bicubic", antialias=True)[0])
+
+
+class ImagePool:
+    """Images of any sizes as one flat uint8 tensor, from which random patches are cut.
+
+    Each possible position of a patch in any of the images is equally likely, so a large image gives more patches than
+    a small one, as if all patches had been cut out beforehand and shuffled.
+
+    Args:
+        images: uint8 tensors ``(C, H, W)`` with the same number of channels, or one tensor ``(N, C, H, W)``.
+        patch_size: side of the square patches, in pixels.
+        scales: each image enters once at each of these sizes; 1 is its own.
+
+    Raises:
+        TypeError: for images that are not uint8.
+        ValueError: for no images, for differing channels, or where an image is smaller than a patch.
+    """
+
+    def __init__(self, images, patch_size: int, scales: tuple[float, ...] = (1.0,)):
+        pyramid = [resized(image, scale) for scale in scales for image in images]
+        if not pyramid:
+            raise ValueError("there are no images to cut patches from.")
+        if len({image.shape[0] for image in pyramid}) > 1:
+            raise ValueError(
+                f"images have {sorted({image.shape[0] for image in pyramid})} channels: give all gray or all colour images."
+            )
+        small = min(min(image.shape[-2:]) for image in pyramid)
+        if not 1 <= patch_size <= small:
+            raise ValueError(
+                f"patch_size = {patch_size}, but the smallest image side is {small} pixels (at scales {scales}): choose "
+                f"1 to {small}, or leave out the small scales."
+            )
+        for image in pyramid:
+            to_float(image[:, :1, :1])  # raises TypeError for anything but uint8
+        self.patch_size = patch_size
+        self.channels = pyramid[0].shape[0]
+        self.pixels = torch.cat([image.reshape(-1) for image in pyramid])
+        sizes = torch.tensor([image.shape for image in pyramid])  # (N, 3): C, H, W
+        self.heights, self.widths = sizes[:, 1], sizes[:, 2]
+        self.starts = F.pad(sizes.prod(1).cumsum(0)[:-1], (1, 0))  # where each image begins in `pixels`
+        self.ends = ((self.heights - patch_size + 1) * (self.widths - patch_size + 1)).cumsum(0)
+        self.positions = int(self.ends[-1])
+        """Number of different patches in the pool."""
+
+    def to(self, device: torch.device | str) -> ImagePool:
+        """Move everything to ``device``, in place; returns the pool."""
+        for name in ("pixels", "heights", "widths", "starts", "ends"):
+            setattr(self, name, getattr(self, name).to(device))
+        return self
+
+    def patches(self, count: int, generator: torch.Generator) -> Tensor:
+        """``count`` random patches, each turned and mirrored in one of the 8 ways of a square.
+
+        Args:
+            count: how many.
+            generator: the source of the draws, on the pool's device.
+
+        Returns:
+            ``(count, C, patch_size, patch_size)`` float32 in [0, 1].
+        """
+        p, device = self.patch_size, self.pixels.device
+        position = torch.randint(self.positions, (count,), generator=generator, device=device)
+        turn = torch.randint(2, (3, count, 1, 1), generator=generator, device=device).bool()
+        image = torch.searchsorted(self.ends, position, right=True)  # (count,)
+        within = position - F.pad(self.ends, (1, 0))[image]
+        columns = self.widths[image] - p + 1
+        top, left = within // columns, within % columns
+
+        row, column = torch.arange(p, device=device).view(1, p, 1), torch.arange(p, device=device).view(1, 1, p)
+        y = torch.where(turn[0], column, row)  # (count, p, p): transposed or not
+        x = torch.where(turn[0], row, column)
+        y = torch.where(turn[1], p - 1 - y, y)  # mirrored top to bottom
+        x = torch.where(turn[2], p - 1 - x, x)  # mirrored left to right
+        width = self.widths[image].view(-1, 1, 1)
+        inside = (top.view(-1, 1, 1) + y) * width + left.view(-1, 1, 1) + x
+        plane = (self.heights * self.widths)[image]
+        channel = torch.arange(self.channels, device=device).view(1, -1, 1, 1)
+        index = (self.starts[image].view(-1, 1, 1, 1) + channel * plane.view(-1, 1, 1, 1)) + inside[:, None]
+        return to_float(self.pixels[index])

@@ -1,0 +1,113 @@
+"""Checkpoints of a running training: written as a whole or not at all, and checked before use.
+
+(``weights.py`` is for the small finished networks that the course ships.)
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import zipfile
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from course_lib import project
+
+
+class CheckpointError(RuntimeError):
+    """A checkpoint that cannot be written, is damaged, or belongs to another run; the message says which."""
+
+
+def state(model: nn.Module, optimizer, step: int, settings: dict, seed: int, history: dict) -> dict:
+    """Everything from which a run goes on after ``step`` updates."""
+    return {
+        "network": type(model).__name__,
+        "model": model.state_dict(),
+        "optimizer": optimizer.state_dict(),
+        "step": step,
+        "settings": settings,
+        "seed": seed,
+        "precision": history["precision"],
+        "history": history,
+        "source_hash": project.source_hash(),
+    }
+
+
+def write(fabric, path: str | Path, content: dict) -> None:
+    """Write to a file beside ``path``, then rename: a crash or a full disk leaves the checkpoint before it intact.
+
+    Raises:
+        CheckpointError: if the disk is full, read-only, or the folder cannot be made.
+    """
+    path = Path(path)
+    unfinished = path.with_name(path.name + ".unfinished")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        fabric.save(unfinished, content)
+        if fabric.is_global_zero:
+            with open(unfinished, "rb+") as file:
+                os.fsync(file.fileno())
+            os.replace(unfinished, path)
+    except (OSError, RuntimeError) as error:  # torch reports a full disk as RuntimeError
+        if fabric.is_global_zero:
+            try:
+                unfinished.unlink(missing_ok=True)
+            except OSError:
+                pass  # the folder cannot be reached; there is nothing of ours in it
+        raise CheckpointError(f"the checkpoint {path} could not be written ({error}).") from error
+
+
+def read(path: str | Path, network: str, settings: dict, seed: int, resume: bool) -> dict | None:
+    """The content of the checkpoint at ``path`` if it fits the run; None if there is no such file.
+
+    Raises:
+        CheckpointError: if there is one although ``resume`` is False, or it is truncated or altered, or of another network, other settings or another seed.
+    """
+    path = Path(path)
+    if not path.exists():
+        return None
+    if not resume:
+        raise CheckpointError(f"{path} exists already: resume from it, or delete it to train anew.")
+    try:
+        with zipfile.ZipFile(path) as archive:  # torch.load itself does not compare the check sums
+            damaged = archive.testzip()
+        if damaged:
+            raise zipfile.BadZipFile(f"wrong check sum in {damaged}")
+        found = torch.load(path, map_location="cpu", weights_only=True)
+        missing = {"network", "model", "optimizer", "step", "settings", "seed", "precision", "history"} - set(found)
+        if missing:
+            raise KeyError(f"no entry {', '.join(sorted(missing))}")
+    except (zipfile.BadZipFile, OSError, RuntimeError, EOFError, pickle.UnpicklingError, KeyError, TypeError) as error:
+        raise CheckpointError(
+            f"{path} is truncated, altered or not a checkpoint of the course ({error}). Train again without resuming, or "
+            "give another file; this one is left as it is."
+        ) from error
+    differences = [
+        f"{name}: {was!r} in the checkpoint, {now!r} now"
+        for name, was, now in [
+            ("network", found["network"], network),
+            ("seed", found["seed"], seed),
+            *((key, found["settings"].get(key), settings.get(key)) for key in sorted({*found["settings"], *settings})),
+        ]
+        if as_plain(was) != as_plain(now)
+    ]
+    if differences:
+        raise CheckpointError(
+            f"{path} belongs to another run ({'; '.join(differences)}). Use the same settings to go on, or another file."
+        )
+    return found
+
+
+def as_plain(value):
+    """Lists as tuples, so that settings compare equal after a round trip through a file."""
+    return tuple(map(as_plain, value)) if isinstance(value, list | tuple) else value
+
+
+def restore(model: nn.Module, content: dict) -> None:
+    """Load the network's tensors; ``CheckpointError`` if they are those of another architecture."""
+    try:
+        model.load_state_dict(content["model"])
+    except RuntimeError as error:
+        raise CheckpointError(f"the checkpoint is of another architecture: {error}") from error

@@ -1,0 +1,196 @@
+r"""DnCNN: a plain convolutional network that predicts the noise.
+
+Idea. The noisy image is :math:`z = y + \eta`. Instead of the clean image :math:`y` the network :math:`R` estimates the
+*residual* :math:`\eta`, and :math:`\hat y = z - R(z)`. To return a good image unchanged, the network then only has to
+return zero. Batch normalisation makes the deep stack trainable, and the two help each other.
+
+Loss, over N patches (equation 1 of the paper): :math:`\ell = \frac{1}{2N}\sum_i \lVert R(z_i) - (z_i - y_i)\rVert_F^2`.
+
+Networks. DnCNN-S has 17 layers and is trained for one σ; DnCNN-B has 20 layers and is trained *blind*, with a σ from
+[0, 55] for each patch. All convolutions are 3×3 with 64 channels, without pooling, so that d layers see
+(2d + 1)×(2d + 1) pixels.
+
+Source: K. Zhang, W. Zuo, Y. Chen, D. Meng, L. Zhang, *Beyond a Gaussian Denoiser*, IEEE TIP 26(7), 2017,
+arXiv:1608.03981; the optimiser, scales and noise on the fly are those of the authors' released code, version 1.1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from course_lib import noise, rng
+from course_lib.batches import ImagePool
+from course_lib.denoising import evaluation
+from course_lib.noise import require_images
+from course_lib.training import Plan
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings(Plan):
+    """DnCNN-S as published; the presets in ``recipes`` change single fields."""
+
+    # the network
+    depth: int = 17  # convolutions: 17 for one σ, 20 blind
+    width: int = 64  # channels between them
+    channels: int = 1  # 1 gray, 3 colour
+    batch_norm: bool = True  # after every convolution but the first and the last
+    zero_last: bool = False  # start with the last convolution at zero, so that the untrained network returns its input
+    # the training patches
+    patch_size: int = 40  # side in pixels: 40 for one σ, 50 blind
+    scales: tuple[float, ...] = (1.0, 0.9, 0.8, 0.7)  # each training image enters at these sizes
+    sigma_255: tuple[float, float] = (25.0, 25.0)  # lowest and highest σ of a patch, on the 0–255 scale
+    # the optimisation
+    steps: int = 82_800  # 50 epochs of 212,000 patches
+    batch_size: int = 128
+    learning_rate: float = 1e-3
+    final_learning_rate: float = 1e-4
+    schedule: str = "drop"  # after 30 of the 50 epochs
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.depth < 2 or self.width < 1 or self.channels not in (1, 3):
+            raise ValueError(
+                f"depth = {self.depth}, width = {self.width}, channels = {self.channels}: DnCNN needs depth ≥ 2, width ≥ 1, "
+                "and 1 (gray) or 3 (colour) channels."
+            )
+        if len(self.sigma_255) != 2 or not 0 <= self.sigma_255[0] <= self.sigma_255[1] <= 255:
+            raise ValueError(f"sigma_255 = {self.sigma_255}: give a lowest and a highest σ between 0 and 255, such as 0,55.")
+
+
+class DnCNN(nn.Module):
+    """Conv + ReLU, then depth - 2 times Conv + BN + ReLU, then Conv; ``forward`` returns the **residual**.
+
+    Args:
+        settings: ``depth``, ``width``, ``channels``, ``batch_norm`` and ``zero_last`` are used.
+        seed: of the initial weights, normal with variance 2 / (9 · inputs) as He et al. (2015) derive for ReLU.
+
+    As in the original, convolutions before batch normalisation have no bias (its β is one). Without it they have.
+    """
+
+    def __init__(self, settings: Settings, *, seed: int = 0):
+        super().__init__()
+        width, channels, norm = settings.width, settings.channels, settings.batch_norm
+        layers: list[nn.Module] = [nn.Conv2d(channels, width, 3, padding=1), nn.ReLU(inplace=True)]
+        for _ in range(settings.depth - 2):
+            layers.append(nn.Conv2d(width, width, 3, padding=1, bias=not norm))
+            if norm:
+                layers.append(nn.BatchNorm2d(width, eps=1e-4))
+            layers.append(nn.ReLU(inplace=True))
+        layers.append(nn.Conv2d(width, channels, 3, padding=1))
+        self.layers = nn.Sequential(*layers)
+        self.channels = channels
+
+        generator = rng.generator(seed, 0, 0, "initial weights")
+        for layer in self.layers:
+            if isinstance(layer, nn.Conv2d):
+                nn.init.kaiming_normal_(layer.weight, nonlinearity="relu", generator=generator)
+                if layer.bias is not None:
+                    nn.init.zeros_(layer.bias)
+        if settings.zero_last:
+            nn.init.zeros_(self.layers[-1].weight)
+
+    def forward(self, noisy: Tensor) -> Tensor:
+        """Estimate of the noise in ``noisy`` (B, C, H, W), in the same shape, float32 whatever autocast does."""
+        return self.layers(noisy).float()
+
+    @torch.inference_mode()
+    def denoise(self, noisy: Tensor, sigma: float | None = None) -> Tensor:
+        """The clean estimate :math:`\\hat y = z - R(z)`.
+
+        Args:
+            noisy: ``(B, C, H, W)`` floating point, nominally in [0, 1], of any height and width.
+            sigma: not used: DnCNN has no input for it. It is here because every denoiser of the course is called alike.
+
+        Raises:
+            TypeError: for integer images.
+            ValueError: for a wrong number of dimensions or channels.
+        """
+        require_images(noisy, "noisy images")
+        if noisy.shape[1] != self.channels:
+            raise ValueError(
+                f"noisy images have {noisy.shape[1]} channels, but this network was made for {self.channels} "
+                f"({'gray' if self.channels == 1 else 'colour'})."
+            )
+        return noisy - self(noisy)
+
+
+def loss(residual: Tensor, true_noise: Tensor) -> Tensor:
+    r"""Equation 1: :math:`\frac{1}{2N}\sum_{i=1}^N \lVert R(z_i) - (z_i - y_i) \rVert_F^2`, a scalar.
+
+    Both ``(N, C, H, W)``. A sum over the pixels of a patch: a mean over them would be smaller by C·H·W / 2 (800 for
+    40×40), so learning rates and clipping thresholds do not carry over from one form to the other.
+    """
+    return (residual - true_noise).square().sum() / (2 * len(residual))
+
+
+def prepare(images: Iterable[Tensor], settings: Settings) -> ImagePool:
+    """Training images, uint8 ``(C, H, W)``, as the pool from which :func:`batch` cuts patches."""
+    return ImagePool(images, settings.patch_size, settings.scales)
+
+
+def batch(data: ImagePool, step: int, generator: torch.Generator, settings: Settings) -> tuple[Tensor, Tensor]:
+    """(noisy, clean) patches ``(B, C, P, P)``: new places, new orientations and new noise in every step."""
+    clean = data.patches(settings.batch_size, generator)
+    low, high = (noise.from_255(s) for s in settings.sigma_255)
+    sigma = noise.uniform_sigma(low, high, len(clean), generator)
+    return noise.gaussian(clean, sigma, generator, clip=False), clean
+
+
+def step(model: nn.Module, batch: tuple[Tensor, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
+    """The loss of a batch, and the PSNR in dB of its denoised patches taken together."""
+    noisy, clean = batch
+    true_noise = noisy - clean
+    residual = model(noisy)
+    error = (residual.detach() - true_noise).square().mean()
+    return loss(residual, true_noise), {"psnr": -10 * torch.log10(error)}
+
+
+def evaluate(model: DnCNN, images: Iterable[Tensor], sigma_255: float, *, seed: int = 0) -> list[float]:
+    """PSNR in dB of each image, by the paper's protocol: whole images, unclipped noise, 8-bit output, float32.
+
+    Args:
+        model: in evaluation mode.
+        images: uint8 ``(C, H, W)``.
+        sigma_255: noise on the 0–255 scale.
+        seed: of the test noise.
+    """
+    device = next(model.parameters()).device
+    network = folded(model).to(device)
+    return evaluation.psnr_per_image(
+        network.denoise, images, noise.from_255(sigma_255), protocol="quantised", seed=seed, device=device
+    )
+
+
+def folded(model: DnCNN) -> DnCNN:
+    """The same function without batch normalisation: its scale and shift moved into the convolutions before it.
+
+    In evaluation mode :math:`\\mathrm{BN}(Wx) = \\gamma (Wx - \\mu) / \\sqrt{v + \\epsilon} + \\beta` is affine, hence a
+    convolution with weight :math:`W \\gamma / \\sqrt{v + \\epsilon}` and bias
+    :math:`\\beta - \\gamma \\mu / \\sqrt{v + \\epsilon}`. The result has 555,137 parameters for DnCNN-S, and is how the
+    authors distribute their weights. Returns a new network in evaluation mode; ``model`` is left as it is.
+    """
+    convolutions = [layer for layer in model.layers if isinstance(layer, nn.Conv2d)]
+    norms = [layer for layer in model.layers if isinstance(layer, nn.BatchNorm2d)]
+    width = convolutions[0].out_channels
+    plain = DnCNN(Settings(depth=len(convolutions), width=width, channels=model.channels, batch_norm=False))
+    targets = [layer for layer in plain.layers if isinstance(layer, nn.Conv2d)]
+    with torch.no_grad():
+        for i, (target, source) in enumerate(zip(targets, convolutions, strict=True)):
+            target.weight.copy_(source.weight)
+            if source.bias is not None:
+                target.bias.copy_(source.bias)
+            if norms and 0 < i < len(convolutions) - 1:
+                norm = norms[i - 1]
+                scale = norm.weight / (norm.running_var + norm.eps).sqrt()
+                target.weight.mul_(scale.view(-1, 1, 1, 1).to(target.weight.device))
+                target.bias.copy_(norm.bias - norm.running_mean * scale)
+    return plain.to(memory_format=torch.channels_last).eval()
+
+
+def receptive_field(depth: int) -> int:
+    """Side of the square of input pixels that reach one output pixel through ``depth`` 3×3 convolutions: 2 · depth + 1."""
+    return 2 * depth + 1

@@ -1,0 +1,127 @@
+"""Noise: what is added to clean images ``(B, C, H, W)`` in [0, 1], and how its strength is written.
+
+``sigma`` is always a standard deviation on the [0, 1] scale of the images. People read and write it on the 0–255 scale
+of the denoising literature; :func:`from_255` is the one place where the one becomes the other.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+LARGEST_SIGMA = 2.0
+"""More than this many times the range of the image is not noise but a σ written on the 0–255 scale."""
+
+
+def from_255(sigma_255: float) -> float:
+    """σ on the 0–255 scale of papers, sliders, tables and command lines, as σ on the [0, 1] scale of the images.
+
+    Example:
+        >>> round(from_255(25), 4)
+        0.098
+    """
+    return sigma_255 / 255
+
+
+def require_images(images: Tensor, name: str = "images") -> None:
+    """Raise unless ``images`` are floating-point ``(B, C, H, W)``.
+
+    Raises:
+        TypeError: for integer images, which would round every noise value.
+        ValueError: for another number of dimensions.
+    """
+    if not torch.is_floating_point(images):
+        raise TypeError(
+            f"{name} are {images.dtype}, but must be floating point in [0, 1]: convert 8-bit images with "
+            f"{name}.float() / 255 first."
+        )
+    if images.dim() != 4:
+        raise ValueError(
+            f"{name} have shape {tuple(images.shape)}, but (B, C, H, W) is expected: add the missing axes, for a single "
+            f"gray image with {name}[None, None]."
+        )
+
+
+def require_sigma(sigma: float | Tensor) -> None:
+    """Raise ``ValueError`` unless every σ lies in [0, 2].
+
+    A tensor on a GPU is not looked at: that would make the GPU wait in every training step.
+    """
+    if isinstance(sigma, Tensor):
+        if sigma.device.type != "cpu" or sigma.numel() == 0:
+            return
+        low, high = sigma.min().item(), sigma.max().item()
+    else:
+        low = high = float(sigma)
+    if math.isnan(low) or math.isnan(high) or low < 0:
+        raise ValueError(f"sigma = {low:g}: a standard deviation cannot be negative or NaN.")
+    if high > LARGEST_SIGMA:
+        raise ValueError(
+            f"sigma = {high:g} is more than {LARGEST_SIGMA:g} times the range of the image. sigma is on the [0, 1] scale: "
+            f"for σ = {high:g} on the 0–255 scale write sigma={high:g} / 255, or noise.from_255({high:g})."
+        )
+
+
+def as_map(sigma: float | Tensor, images: Tensor) -> Tensor | float:
+    """``sigma`` in a shape that multiplies ``images`` (B, C, H, W): a float, ``(B, 1, 1, 1)`` or ``(B, 1, H, W)``.
+
+    Args:
+        sigma: one σ (a float or a tensor without axes), one for each image ``(B,)``, or a noise-level map
+            ``(1 or B, 1, H, W)``.
+        images: the images that it belongs to.
+
+    Raises:
+        ValueError: for a negative σ, one above 2 (the 0–255 scale was meant), or a shape that does not fit.
+    """
+    require_sigma(sigma)
+    if not isinstance(sigma, Tensor) or sigma.dim() == 0:
+        return sigma
+    batch, _, height, width = images.shape
+    if sigma.shape == (batch,):
+        return sigma.view(batch, 1, 1, 1)
+    if sigma.dim() == 4 and sigma.shape[0] in (1, batch) and sigma.shape[1:] == (1, height, width):
+        return sigma
+    raise ValueError(
+        f"sigma has shape {tuple(sigma.shape)}, which does not fit images of shape {tuple(images.shape)}: give a float, "
+        f"one value for each image ({batch},), or a map (1 or {batch}, 1, {height}, {width})."
+    )
+
+
+def gaussian(clean: Tensor, sigma: float | Tensor, generator: torch.Generator, *, clip: bool) -> Tensor:
+    r"""White Gaussian noise, :math:`z = y + \sigma\,\varepsilon` with :math:`\varepsilon \sim \mathcal N(0, 1)` per pixel.
+
+    Args:
+        clean: images ``(B, C, H, W)``, floating point, in [0, 1].
+        sigma: standard deviation on the [0, 1] scale: a float, one for each image ``(B,)``, or a map
+            ``(1 or B, 1, H, W)``.
+        generator: the source of the draws, on the device of ``clean``.
+        clip: clamp the result to [0, 1]? Clipped noise depends on the signal and no longer has zero mean near 0 and 1.
+            DnCNN, FFDNet, Noise2Noise and Noise2Void do not clip.
+
+    Returns:
+        The noisy images, in the shape and type of ``clean``.
+
+    Raises:
+        TypeError: for integer images.
+        ValueError: for a wrong shape, a negative σ, or a σ above 2.
+    """
+    require_images(clean, "clean images")
+    scale = as_map(sigma, clean)
+    epsilon = torch.randn(clean.shape, generator=generator, device=clean.device, dtype=clean.dtype)
+    noisy = clean + scale * epsilon
+    return noisy.clamp(0, 1) if clip else noisy
+
+
+def uniform_sigma(low: float, high: float, count: int, generator: torch.Generator) -> Tensor:
+    """One σ for each of ``count`` images, uniform in [low, high], on the generator's device: how a *blind* net is trained.
+
+    Raises:
+        ValueError: if not 0 ≤ low ≤ high ≤ 2.
+    """
+    require_sigma(low)
+    require_sigma(high)
+    if low > high:
+        raise ValueError(f"the range of sigma is ({low:g}, {high:g}): its lower end is above its upper end.")
+    return low + (high - low) * torch.rand(count, generator=generator, device=generator.device)

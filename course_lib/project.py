@@ -1,0 +1,58 @@
+"""Where the project's files are, and which version of its code this is."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import subprocess
+from collections.abc import Iterable
+from pathlib import Path
+
+PACKAGE = Path(__file__).resolve().parent
+
+
+def home() -> Path:
+    """The folder that holds ``data/weights``, ``data/results`` and ``data/SHA256SUMS``.
+
+    ``COURSE_HOME`` where it is set, else the repository around an editable install.
+
+    Raises:
+        FileNotFoundError: if neither holds a ``data/SHA256SUMS``.
+    """
+    for folder in (os.environ.get("COURSE_HOME"), PACKAGE.parent):
+        if folder and (Path(folder) / "data" / "SHA256SUMS").is_file():
+            return Path(folder)
+    raise FileNotFoundError(
+        "the course's data/ folder was not found: it lies beside course_lib in the repository. Work in a clone of it "
+        "(pip install -e .), or set COURSE_HOME to the folder that contains data/SHA256SUMS."
+    )
+
+
+def data_root() -> Path:
+    """The folder with the data sets: ``COURSE_DATA`` where it is set, else ``data/downloads`` of the repository."""
+    chosen = os.environ.get("COURSE_DATA")
+    return Path(chosen).expanduser() if chosen else home() / "data" / "downloads"
+
+
+def source_hash(files: Iterable[Path] | None = None) -> str:
+    """First 16 hex digits of the SHA-256 of library source files: all of ``course_lib``, or those given.
+
+    The names and contents of the files enter in sorted order, so that the same sources give the same hash anywhere.
+    """
+    digest = hashlib.sha256()
+    for path in sorted(PACKAGE.rglob("*.py") if files is None else files):
+        digest.update(path.resolve().relative_to(PACKAGE).as_posix().encode())
+        digest.update(path.read_bytes().replace(b"\r\n", b"\n"))
+    return digest.hexdigest()[:16]
+
+
+def commit() -> str:
+    """The commit checked out around this package, ``-dirty`` if files differ from it; ``unknown`` without git."""
+    try:
+        told = subprocess.run(
+            ["git", "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"],
+            cwd=PACKAGE, capture_output=True, text=True, timeout=10, check=True,
+        )  # fmt: skip
+    except (OSError, subprocess.SubprocessError):
+        return "unknown"
+    return told.stdout.strip()
