@@ -59,17 +59,13 @@ def write(fabric, path: str | Path, content: dict) -> None:
         raise CheckpointError(f"the checkpoint {path} could not be written ({error}).") from error
 
 
-def read(path: str | Path, network: str, settings: dict, seed: int, resume: bool) -> dict | None:
-    """The content of the checkpoint at ``path`` if it fits the run; None if there is no such file.
+def open_file(path: str | Path) -> dict:
+    """The content of a checkpoint, checked to be whole.
 
     Raises:
-        CheckpointError: if there is one although ``resume`` is False, or it is truncated or altered, or of another network, other settings or another seed.
+        CheckpointError: if it is missing, truncated, altered, or no checkpoint of the course.
     """
     path = Path(path)
-    if not path.exists():
-        return None
-    if not resume:
-        raise CheckpointError(f"{path} exists already: resume from it, or delete it to train anew.")
     try:
         with zipfile.ZipFile(path) as archive:  # torch.load itself does not compare the check sums
             damaged = archive.testzip()
@@ -84,6 +80,22 @@ def read(path: str | Path, network: str, settings: dict, seed: int, resume: bool
             f"{path} is truncated, altered or not a checkpoint of the course ({error}). Train again without resuming, or "
             "give another file; this one is left as it is."
         ) from error
+    return found
+
+
+def read(path: str | Path, network: str, settings: dict, seed: int, resume: bool) -> dict | None:
+    """The content of the checkpoint at ``path`` if it fits the run; None if there is no such file.
+
+    Raises:
+        CheckpointError: if there is one although ``resume`` is False, or it is truncated or altered, or of another network,
+            other settings or another seed.
+    """
+    path = Path(path)
+    if not path.exists():
+        return None
+    if not resume:
+        raise CheckpointError(f"{path} exists already: resume from it, or delete it to train anew.")
+    found = open_file(path)
     differences = [
         f"{name}: {was!r} in the checkpoint, {now!r} now"
         for name, was, now in [

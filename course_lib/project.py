@@ -56,3 +56,21 @@ def commit() -> str:
     except (OSError, subprocess.SubprocessError):
         return "unknown"
     return told.stdout.strip()
+
+
+def preset() -> str:
+    """``COURSE_PRESET``, ``"quick"`` where it is not set: which setting of a recipe the chapters train."""
+    return os.environ.get("COURSE_PRESET") or "quick"
+
+
+def seed() -> int:
+    """``COURSE_SEED``, 0 where it is not set: the seed of the chapters' trainings.
+
+    Raises:
+        ValueError: if it is not an integer.
+    """
+    text = os.environ.get("COURSE_SEED") or "0"
+    try:
+        return int(text)
+    except ValueError:
+        raise ValueError(f'COURSE_SEED = "{text}", but it must be an integer.') from None

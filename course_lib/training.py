@@ -33,7 +33,7 @@ class Plan:
     batch_size: int  # images or patches in one update, over all processes together
     optimizer: Literal["adam", "sgd"] = "adam"  # SGD has momentum 0.9
     learning_rate: float = 1e-3  # of the first step after the warm-up
-    final_learning_rate: float = 0.0  # of the last step
+    final_learning_rate: float = 0.0  # approached with the last step
     schedule: Literal["cosine", "exponential", "drop"] = "cosine"  # how the one becomes the other
     drop_at: float = 0.6  # for "drop": the fraction of the steps after which it falls to the final one
     warmup_steps: int = 0  # steps of linear rise from 0

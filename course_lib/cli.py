@@ -1,0 +1,125 @@
+"""The ``course`` command: list, train and evaluate recipes, and measure speed."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line; ``course --help`` prints it."""
+    top = argparse.ArgumentParser(prog="course", description="Train and evaluate the methods of the course.")
+    commands = top.add_subparsers(dest="command", required=True)
+
+    commands.add_parser("list", help="the recipes, their presets, and what is recorded of them")
+
+    train = commands.add_parser("train", help="train a recipe", description="Train a recipe and evaluate what came out.")
+    train.add_argument("recipe", help="a name that `course list` prints")
+    train.add_argument("changes", nargs="*", metavar="SETTING=VALUE", help="settings to change, such as steps=500 sigma_255=0,55")
+    train.add_argument("--preset", default="quick", help="quick (embedded data) or paper (the paper's protocol); default quick")
+    train.add_argument("--seed", type=int, default=0, help="of every random draw; default 0")
+    train.add_argument("--checkpoint", type=Path, help="default runs/RECIPE.PRESET.ckpt")
+    train.add_argument("--resume", action="store_true", help="go on from the checkpoint, where there is one")
+    train.add_argument("--record", action="store_true", help="ship the weights and write data/results/RECIPE.PRESET.json")
+    train.add_argument("--note", default="", help="what readers of the record must know, such as why the run was short")
+
+    evaluate = commands.add_parser("evaluate", help="evaluate a trained network")
+    evaluate.add_argument("recipe")
+    evaluate.add_argument("--preset", default="paper", help="whose test data are used; default paper")
+    evaluate.add_argument("--checkpoint", type=Path, help="a checkpoint of `course train`; default: the shipped weights")
+    evaluate.add_argument("--data", help="one data set to evaluate on, rather than those of the preset")
+
+    bench = commands.add_parser("bench", help="measure speed, as ratios in one run; on a quiet machine")
+    bench.add_argument("--seconds", type=float, default=5.0, help="for each measurement; default 5")
+    return top
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one command; returns the exit code: 0, 1 for an expected error, 130 for an interruption."""
+    options = parser().parse_args(arguments)
+    try:
+        return {"list": _list, "train": _train, "evaluate": _evaluate, "bench": _bench}[options.command](options)
+    except KeyboardInterrupt:
+        print("course: interrupted", file=sys.stderr)
+        return 130
+    except Exception as error:
+        if type(error).__module__.startswith("course_lib.") or isinstance(error, ValueError | FileNotFoundError):
+            print(f"course: error: {error}", file=sys.stderr)  # an error that was foreseen: its message says what to do
+            return 1
+        raise
+
+
+def _list(options) -> int:
+    from course_lib import recipes, results
+
+    for name, recipe in recipes.RECIPES.items():
+        print(f"{name}: {recipe.title}")
+        for preset, chosen in recipe.presets.items():
+            settings, tests = chosen.settings, ", ".join(test for test, _ in chosen.test)
+            print(f"  {preset:6} {settings.steps:,} steps of {settings.batch_size} on {chosen.train[0]}; tested on {tests}")
+        for preset in recipe.presets:
+            if results.path(name, preset).is_file():
+                _compare(results.read(name, preset))
+    return 0
+
+
+def _compare(record: dict) -> None:
+    from course_lib import results
+
+    short = " (a short run)" if record["short"] else ""
+    for row in results.compare(record):
+        print(f"    {row.data} {row.metric}: paper {row.paper:.2f}, recorded {row.recorded:.2f}{short}, gap {row.gap:+.2f} dB")
+
+
+def _print_means(figures) -> None:
+    from course_lib import recipes
+
+    for data, metrics in recipes.means(figures).items():
+        for metric, value in metrics.items():
+            print(f"{data} {metric}: {value:.2f} dB, mean of {len(figures[data][metric])} images")
+
+
+def _train(options) -> int:
+    from course_lib import recipes
+
+    recipes.find(options.recipe, options.preset)
+    changes = {}
+    for change in options.changes:
+        name, equals, value = change.partition("=")
+        if not equals:
+            raise ValueError(f'"{change}" is not understood: write a setting as NAME=VALUE, such as steps=500.')
+        changes[name] = value
+    checkpoint = options.checkpoint or Path("runs") / f"{options.recipe}.{options.preset}.ckpt"
+    model, _, history, _ = recipes.train(
+        options.recipe, options.preset, changes=changes, seed=options.seed, checkpoint=checkpoint, resume=options.resume
+    )
+    if history.interrupted:
+        print(f"interrupted; {checkpoint} has what was trained, `course train … --resume` goes on")
+        return 130
+    print(f"trained in {history.seconds:.0f} s on {history.device} in {history.precision}: {checkpoint}")
+    if options.record:
+        _compare(recipes.record(options.recipe, options.preset, checkpoint, note=options.note))
+    else:
+        _print_means(recipes.evaluate(options.recipe, options.preset, model))
+    return 0
+
+
+def _evaluate(options) -> int:
+    from course_lib import devices, recipes
+
+    if options.checkpoint:
+        model, _ = recipes.from_checkpoint(options.recipe, options.preset, options.checkpoint)
+    else:
+        model = recipes.shipped(options.recipe)
+    device = devices.default()
+    print(f"{options.checkpoint or 'shipped weights'} on {devices.describe(device)}, 32-true")
+    _print_means(recipes.evaluate(options.recipe, options.preset, model.to(device), only=options.data))
+    return 0
+
+
+def _bench(options) -> int:
+    from course_lib import bench
+
+    bench.main(options.seconds)
+    return 0

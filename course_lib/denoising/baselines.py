@@ -1,0 +1,75 @@
+"""Denoisers without a network, by scikit-image: what a trained one has to beat.
+
+Each has one strength, proportional to σ. :func:`tuned` chooses the factor on training photographs, so that the
+comparison is with the best that the method can do, not with its defaults.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from course_lib.denoising import evaluation
+from course_lib.noise import require_images
+
+
+def _each(noisy: Tensor, function) -> Tensor:
+    """Apply a NumPy function on ``(H, W)`` to every channel of every image."""
+    require_images(noisy, "noisy images")
+    planes = [torch.from_numpy(function(plane)) for image in noisy.cpu().numpy() for plane in image]
+    return torch.stack(planes).view(noisy.shape).to(noisy)
+
+
+def non_local_means(noisy: Tensor, sigma: float, *, factor: float = 0.8) -> Tensor:
+    """Buades et al. (2005): an average over the pixels whose 5×5 surroundings look alike, with cut-off h = factor · σ.
+
+    Images ``(B, C, H, W)``, σ on the [0, 1] scale.
+    """
+    from skimage.restoration import denoise_nl_means
+
+    if sigma == 0:
+        return noisy
+    options = {"patch_size": 5, "patch_distance": 7, "h": factor * sigma, "sigma": sigma, "fast_mode": True}
+    return _each(noisy, lambda plane: denoise_nl_means(plane, **options))
+
+
+def total_variation(noisy: Tensor, sigma: float, *, factor: float = 1.0) -> Tensor:
+    """Rudin, Osher and Fatemi (1992) by Chambolle's algorithm, with weight factor · σ. Arguments as above."""
+    from skimage.restoration import denoise_tv_chambolle
+
+    return _each(noisy, lambda plane: denoise_tv_chambolle(plane, weight=factor * sigma)) if sigma else noisy
+
+
+def wavelet(noisy: Tensor, sigma: float, *, factor: float = 1.0) -> Tensor:
+    """Wavelet shrinkage with BayesShrink thresholds (Chang et al., 2000) for noise of factor · σ. Arguments as above."""
+    from skimage.restoration import denoise_wavelet
+
+    if sigma == 0:
+        return noisy
+    options = {"sigma": factor * sigma, "method": "BayesShrink", "mode": "soft", "rescale_sigma": True}
+    return _each(noisy, lambda plane: denoise_wavelet(plane, **options))
+
+
+METHODS = {
+    "non-local means": (non_local_means, (0.4, 0.5, 0.6, 0.7, 0.8)),
+    "total variation": (total_variation, (0.7, 0.9, 1.1, 1.3, 1.5)),
+    "wavelet": (wavelet, (0.5, 0.65, 0.8, 0.95, 1.1)),
+}
+"""Name -> function, and the factors that :func:`tuned` tries."""
+
+
+def tuned(images: Iterable[Tensor], sigma: float) -> dict[str, partial]:
+    """Each method with the factor that gives the highest mean PSNR on ``images`` (uint8 ``(C, H, W)``) at ``sigma``.
+
+    The result's values are denoisers, ``denoiser(noisy, sigma)``; ``.keywords["factor"]`` is what was chosen.
+    """
+    images = list(images)
+    chosen = {}
+    for name, (method, factors) in METHODS.items():
+        tried = [partial(method, factor=factor) for factor in factors]
+        scores = [sum(evaluation.psnr_per_image(one, images, sigma, protocol="quantised")) for one in tried]
+        chosen[name] = tried[scores.index(max(scores))]
+    return chosen

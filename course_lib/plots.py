@@ -1,0 +1,158 @@
+"""The figures of the book: one style, and an alternative text with every one of them."""
+
+from __future__ import annotations
+
+import base64
+import html
+import io
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")  # Okabe and Ito: told apart by everyone
+STYLE = {
+    "figure.constrained_layout.use": True,
+    "font.size": 11,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.color": "#dddddd",
+    "legend.frameon": False,
+}
+ERROR_GAIN = 4  # error pictures show the error this many times as strong
+
+
+def figure(width: float, height: float, **subplots):
+    """A matplotlib figure in the style of the book, ``(figure, axes)``, unknown to pyplot so that nothing shows it twice."""
+    from cycler import cycler
+    from matplotlib import rc_context
+    from matplotlib.figure import Figure
+
+    with rc_context({**STYLE, "axes.prop_cycle": cycler(color=COLORS)}):
+        made = Figure(figsize=(width, height))
+        return made, made.subplots(**subplots)
+
+
+def encoded(pixels: np.ndarray, quality: int) -> bytes:
+    """uint8 pixels ``(H, W)`` or ``(H, W, 3)`` as WebP; only what is shown is lossy, figures come from the arrays."""
+    from PIL import Image
+
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, format="WEBP", quality=quality, method=4)
+    return file.getvalue()
+
+
+def img_tag(content: bytes, alt: str, mime: str = "image/webp", attributes: str = "") -> str:
+    """An ``<img>`` that carries its content, and its alternative text wherever the page is read."""
+    data = base64.b64encode(content).decode()
+    return f'<img src="data:{mime};base64,{data}" alt="{html.escape(alt, quote=True)}" {attributes}>'
+
+
+class Shown:
+    """A finished figure for the end of a cell: a picture with its alternative text."""
+
+    def __init__(self, content: bytes, alt: str, width: int):
+        self.content, self.alt, self.width = content, alt, width
+
+    def _repr_mimebundle_(self, include=None, exclude=None):
+        tag = img_tag(self.content, self.alt, attributes=f'width="{self.width}" style="max-width:100%;height:auto"')
+        return {"text/html": tag, "text/plain": self.alt}
+
+
+def show(drawn, alt: str, *, photo: bool = False) -> Shown:
+    """A matplotlib figure as a picture with an alternative text.
+
+    Args:
+        drawn: the figure.
+        alt: what a reader who cannot see it must know: what is shown, and what it says.
+        photo: does it hold photographs? They are coded with loss, line drawings without.
+
+    Raises:
+        ValueError: for an empty alternative text.
+    """
+    if not alt.strip():
+        raise ValueError("a figure needs an alternative text that says what it shows.")
+    file = io.BytesIO()
+    options = {"quality": 82, "method": 4} if photo else {"lossless": True, "method": 4}
+    drawn.savefig(file, format="webp", dpi=110, pil_kwargs=options)
+    return Shown(file.getvalue(), alt, round(drawn.get_figwidth() * 80))
+
+
+def pixels(image: Tensor) -> np.ndarray:
+    """An image ``(C, H, W)`` or ``(1, C, H, W)`` in [0, 1] as uint8 ``(H, W)`` or ``(H, W, 3)``, clamped."""
+    image = image.detach().cpu().float()
+    image = image[0] if image.dim() == 4 else image
+    array = (image.clamp(0, 1) * 255).round().to(torch.uint8).permute(1, 2, 0).numpy()
+    return array[..., 0] if array.shape[2] == 1 else array
+
+
+def error_picture(estimate: Tensor, clean: Tensor) -> Tensor:
+    """The error ``estimate - clean``, ``ERROR_GAIN`` times as strong, around mid-gray: gray is right, white too bright."""
+    return (0.5 + ERROR_GAIN * (estimate - clean)).clamp(0, 1)
+
+
+def photographs(panels: Mapping[str, Tensor], alt: str, *, columns: int | None = None) -> Shown:
+    """Images in [0, 1] side by side, each with its title; pixel for pixel, without axes."""
+    columns = columns or len(panels)
+    rows = -(-len(panels) // columns)
+    drawn, axes = figure(2.9 * columns, 3.15 * rows, nrows=rows, ncols=columns, squeeze=False)
+    for axis, (title, image) in zip(axes.flat, panels.items(), strict=False):
+        axis.imshow(pixels(image), cmap="gray", vmin=0, vmax=255, interpolation="nearest")
+        axis.set_title(title, fontsize=10)
+    for axis in axes.flat:
+        axis.axis("off")
+    return show(drawn, alt, photo=True)
+
+
+def history(run, name: str, label: str, alt: str) -> Shown:
+    """A value that a training reported, over its steps (an empty frame for a run of no steps)."""
+    drawn, axis = figure(7, 2.8)
+    axis.plot(run.steps, run.values.get(name, []), lw=1.5)
+    axis.set(xlabel="step", ylabel=label)
+    return show(drawn, alt)
+
+
+def curves(
+    x: Sequence[float], lines: Mapping[str, Sequence[float]], xlabel: str, ylabel: str, alt: str, mark: float | None = None
+) -> Shown:
+    """Lines over a common x, told apart by colour and marker; ``mark`` draws a dashed vertical line."""
+    drawn, axis = figure(7, 3.4)
+    for (label, y), marker in zip(lines.items(), "osD^vP" * 2, strict=False):
+        axis.plot(x, y, marker=marker, ms=4.5, lw=1.5, label=label)
+    if mark is not None:
+        axis.axvline(mark, color="#666666", ls="--", lw=1)
+    axis.set(xlabel=xlabel, ylabel=ylabel)
+    axis.legend(fontsize=9)
+    return show(drawn, alt)
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[str]]):
+    """A table that JupyterLab and the site both render."""
+    from IPython.display import Markdown
+
+    lines = ["| " + " | ".join(map(str, row)) + " |" for row in (header, ["---"] * len(header), *rows)]
+    return Markdown("\n".join(lines))
+
+
+def comparisons(records: Sequence[dict]):
+    """The table "paper / recorded / gap" of recorded runs."""
+    from course_lib import results
+
+    rows = [
+        [record["title"], row.data, row.metric, f"{row.paper:.2f}", f"{row.recorded:.2f}", f"{row.gap:+.2f}",
+         "short run" if record["short"] else "full"]
+        for record in records
+        for row in results.compare(record)
+    ]  # fmt: skip
+    return table(["run", "data", "metric", "paper (dB)", "recorded (dB)", "gap (dB)", "budget"], rows)
+
+
+def source(function):
+    """The source of a function or class of the library, highlighted: what a chapter explains is the code that runs."""
+    import inspect
+
+    from IPython.display import Code
+
+    return Code(inspect.getsource(function), language="python")

@@ -1,0 +1,110 @@
+"""Recorded runs: one JSON file for each run worth quoting, from which every table of the book is made.
+
+A record holds ``recipe, preset, settings, data, seed, device, precision, versions, commit, source_hash, seconds, steps,
+throughput``, ``metrics.<data set>.<metric>``, ``per_image.<data set>.<metric>`` (image name -> value), and
+``paper.<data set>.<metric>`` with ``value`` and ``protocol``. ``short`` is true where the run had less than the paper's
+budget, and ``note`` says why.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import platform
+from dataclasses import dataclass
+from pathlib import Path
+
+from course_lib import project
+
+REQUIRED = (
+    "recipe", "preset", "settings", "data", "seed", "device", "precision", "versions", "commit", "source_hash", "seconds",
+    "steps", "throughput", "metrics", "per_image", "paper", "short",
+)  # fmt: skip
+
+
+class RecordError(RuntimeError):
+    """A record that is missing, incomplete, or contradicts itself."""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One figure of the paper, and ours: ``gap = recorded - paper``."""
+
+    data: str
+    metric: str
+    paper: float
+    recorded: float
+    protocol: str
+
+    @property
+    def gap(self) -> float:
+        return self.recorded - self.paper
+
+
+def path(recipe: str, preset: str) -> Path:
+    """``data/results/RECIPE.PRESET.json``."""
+    return project.home() / "data" / "results" / f"{recipe}.{preset}.json"
+
+
+def versions() -> dict[str, str]:
+    """Versions of what computes: Python, torch, and its neighbours that are installed."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    found = {"python": platform.python_version()}
+    for package in ("torch", "torchvision", "lightning-fabric", "numpy", "scikit-image"):
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            pass
+    return found
+
+
+def check(record: dict) -> None:
+    """Raise ``RecordError`` unless the record is complete and each metric is the mean of its per-image values."""
+    missing = [key for key in REQUIRED if key not in record]
+    if missing:
+        raise RecordError(f"the record of {record.get('recipe', '?')} lacks {', '.join(missing)}.")
+    for data, metrics in record["metrics"].items():
+        for metric, value in metrics.items():
+            values = list(record["per_image"].get(data, {}).get(metric, {}).values())
+            if not values or not math.isclose(sum(values) / len(values), value, abs_tol=1e-3):
+                raise RecordError(f"{record['recipe']}: {data}.{metric} = {value} is not the mean of its per-image values.")
+
+
+def write(record: dict, file: Path | None = None) -> Path:
+    """Check a record and write it to its place (or to ``file``); returns where."""
+    check(record)
+    file = file or path(record["recipe"], record["preset"])
+    file.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = file.with_name(file.name + ".unfinished")
+    unfinished.write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    unfinished.replace(file)
+    return file
+
+
+def read(recipe: str, preset: str = "paper") -> dict:
+    """The record of a run.
+
+    Raises:
+        RecordError: if there is none, or it is damaged or incomplete; names those there are.
+    """
+    file = path(recipe, preset)
+    try:
+        record = json.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        there = ", ".join(sorted(p.stem for p in file.parent.glob("*.json"))) or "none"
+        raise RecordError(f'no run "{recipe}" with preset "{preset}" is recorded; recorded runs: {there}.') from None
+    except ValueError as error:
+        raise RecordError(f"{file} is not a readable record ({error}): restore it from the repository.") from error
+    check(record)
+    return record
+
+
+def compare(record: dict) -> list[Comparison]:
+    """Every figure that both the paper and the run report."""
+    return [
+        Comparison(data, metric, figure["value"], record["metrics"][data][metric], figure["protocol"])
+        for data, metrics in record["paper"].items()
+        for metric, figure in metrics.items()
+        if metric in record["metrics"].get(data, {})
+    ]

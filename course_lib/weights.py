@@ -1,0 +1,80 @@
+"""The small trained networks that the course ships, as safetensors whose hash stands in the record of their run."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from course_lib import project, results
+
+
+class WeightsError(RuntimeError):
+    """Weights that are missing, altered, or of another network; the message says which."""
+
+
+def path(recipe: str) -> Path:
+    """``data/weights/RECIPE.safetensors``."""
+    return project.home() / "data" / "weights" / f"{recipe}.safetensors"
+
+
+def save(model: nn.Module, file: Path, *, half: bool = True) -> str:
+    """Write all tensors of ``model``, floating-point ones in half precision if ``half``; returns the SHA-256.
+
+    Written beside and renamed, so that an interruption leaves no partial file.
+    """
+    from safetensors.torch import save as to_bytes
+
+    tensors = {
+        name: (tensor.half() if half and tensor.is_floating_point() else tensor).detach().cpu().contiguous()
+        for name, tensor in model.state_dict().items()
+    }
+    content = to_bytes(tensors)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = file.with_name(file.name + ".unfinished")
+    unfinished.write_bytes(content)
+    unfinished.replace(file)
+    return hashlib.sha256(content).hexdigest()
+
+
+def load(model: nn.Module, recipe: str, preset: str = "paper") -> None:
+    """Load the shipped weights of a recipe into ``model``, in place, and put it in evaluation mode.
+
+    Args:
+        model: a network of the architecture that the record names.
+        recipe: such as ``"dncnn_s"``.
+        preset: of the run that the weights come from.
+
+    Raises:
+        WeightsError: if the file is missing, is not the one of the record, or is of another network. ``model`` is
+            unchanged then.
+    """
+    from safetensors.torch import load as from_bytes
+
+    file = path(recipe)
+    expected = results.read(recipe, preset).get("weights", {}).get("sha256")
+    if expected is None:
+        raise WeightsError(f"the record of {recipe} ({preset}) names no weights: that run shipped none.")
+    try:
+        content = file.read_bytes()
+    except OSError as error:
+        raise WeightsError(f"{file} cannot be read ({error}): restore it with `git checkout {file.name}`.") from error
+    found = hashlib.sha256(content).hexdigest()
+    if found != expected:
+        raise WeightsError(
+            f"{file} is truncated, altered or of another run: its SHA-256 is {found[:16]}…, the record has "
+            f"{expected[:16]}…. Restore it from the repository."
+        )
+    tensors = {name: t.float() if t.is_floating_point() else t for name, t in from_bytes(content).items()}
+    current = model.state_dict()
+    wrong = sorted(set(current) ^ set(tensors)) + [n for n in current if n in tensors and current[n].shape != tensors[n].shape]
+    if wrong:
+        raise WeightsError(
+            f"{file.name} is not of this {type(model).__name__}: {len(wrong)} tensors differ in name or shape, the first is "
+            f"{wrong[0]}. Build the network with the settings of the record (recipes.shipped does)."
+        )
+    with torch.no_grad():
+        model.load_state_dict(tensors)
+    model.eval()
