@@ -35,6 +35,17 @@ def resized(image: Tensor, scale: float) -> Tensor:
     return to_uint8(F.interpolate(to_float(image)[None], size=size, mode="bicubic", antialias=True)[0])
 
 
+def center(image: Tensor, size: int) -> Tensor:
+    """The central ``size`` × ``size`` pixels of an image ``(C, H, W)``; fewer where it is smaller."""
+    top, left = ((side - min(size, side)) // 2 for side in image.shape[-2:])
+    return image[:, top : top + size, left : left + size]
+
+
+def square(image: Tensor, size: int) -> Tensor:
+    """A uint8 image ``(C, H, W)`` shrunk to ``size`` on its shorter side, and cut to its centre: ``(C, size, size)``."""
+    return center(resized(image, size / min(image.shape[-2:])), size)
+
+
 class ImagePool:
     """Images of any sizes as one flat uint8 tensor, from which random patches are cut.
 

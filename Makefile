@@ -1,0 +1,53 @@
+# make book   build the website into _build/html          make test   run every check
+# make lab    open the book in JupyterLab                 make execute   run the chapters, store their outputs
+# make seeds  run the chapters with seeds 0 to 4          make clean     delete what the others made
+#
+# Each target sets up what it needs in .venv, once, and again only when the pinned versions change.
+
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+PINS   := pyproject.toml constraints.txt
+CHAPTER ?=
+
+.PHONY: book test lab execute seeds clean
+
+$(VENV)/made:
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' || \
+	  { echo "Python 3.11 to 3.13 is needed, $$($(PYTHON) --version) was found: try make PYTHON=python3.12"; exit 1; }
+	$(PYTHON) -m venv $(VENV) || { echo "Python's venv is missing; on Debian: apt install python3-venv"; exit 1; }
+	@touch $@
+
+# The site is made of stored outputs: Jupyter Book, and the library's source for the API pages, without torch.
+$(VENV)/book: $(VENV)/made $(PINS)
+	@echo "installing Jupyter Book into $(VENV) …"
+	@$(PIP) 'setuptools>=77' $$($(BIN)/python tests/extras.py book)
+	@$(PIP) --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(VENV)/all: $(VENV)/book
+	@echo "installing PyTorch, JupyterLab and the test tools into $(VENV); the first time this takes some minutes …"
+	@$(PIP) --no-build-isolation --editable '.[book,lab,test]'
+	@touch $@
+
+book: $(VENV)/book
+	$(BIN)/jupyter-book build book -W -n --keep-going --all
+	@$(BIN)/python tests/site_is_whole.py
+	@echo "open _build/html/index.html"
+
+test: $(VENV)/all
+	$(BIN)/python tests/run.py
+
+lab: $(VENV)/all
+	$(BIN)/jupyter lab --notebook-dir=book
+
+execute: $(VENV)/all
+	$(BIN)/python book/execute.py $(CHAPTER)
+
+seeds: $(VENV)/all
+	$(BIN)/python book/execute.py --seeds $(CHAPTER)
+
+clean:
+	rm -rf _build .pytest_cache .ruff_cache course_lib.egg-info $(VENV)
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

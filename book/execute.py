@@ -1,0 +1,107 @@
+"""Run the chapters and store their outputs: ``python book/execute.py [--seeds] [CHAPTER ...]``.
+
+Each ``book/NN_name.md`` becomes ``book/NN_name.ipynb``, executed from top to bottom in a fresh kernel, on embedded data only
+(``COURSE_DATA`` is unset). The site is built from these stored outputs. ``--seeds`` runs each chapter with seeds 0 to 4
+instead and stores nothing: its claims must hold for all of them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import os
+import re
+import sys
+import time
+from pathlib import Path
+
+BOOK = Path(__file__).resolve().parent
+TIMEOUT = 300  # seconds for one cell
+
+
+def chapters() -> list[Path]:
+    """The MyST sources of all pages that are notebooks, in order."""
+    return [path for path in sorted(BOOK.glob("*.md")) if "jupytext:" in path.read_text(encoding="utf-8")[:400]]
+
+
+def notebook(source: Path):
+    """A MyST chapter as a notebook without outputs, its cells with names that depend on the text only."""
+    import jupytext
+
+    made = jupytext.read(source)
+    for number, cell in enumerate(made.cells):
+        cell["id"] = hashlib.sha256(f"{number}/{cell.source}".encode()).hexdigest()[:12]
+    made.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    return made
+
+
+def library_used(made) -> list[Path]:
+    """The library files whose change makes stored outputs stale: those that the chapter imports, and what these import.
+
+    All of ``course_lib`` but the command line, which no chapter runs.
+    """
+    package = BOOK.parent / "course_lib"
+    rooms = {path.name for path in package.iterdir() if path.is_dir()}
+    code = "\n".join(cell.source for cell in made.cells if cell.cell_type == "code")
+    used = {room for room in rooms if re.search(rf"course_lib\.{room}\b|\b{room}\b", code)}
+    files = sorted(package.glob("*.py")) + [path for room in sorted(used) for path in sorted((package / room).glob("*.py"))]
+    return [path for path in files if path.name not in ("cli.py", "bench.py")]
+
+
+def run(made, *, seed: int = 0, preset: str = "quick", before: str = ""):
+    """Execute a notebook in place, on embedded data; ``before`` is code for the kernel to run first.
+
+    Raises:
+        nbclient.exceptions.CellExecutionError: where a cell fails.
+    """
+    import nbformat
+    from nbclient import NotebookClient
+
+    environment = {k: v for k, v in os.environ.items() if k != "COURSE_DATA"}
+    environment |= {"COURSE_SEED": str(seed), "COURSE_PRESET": preset, "MPLBACKEND": "agg"}
+    if before:
+        made.cells.insert(0, nbformat.v4.new_code_cell(before))
+    client = NotebookClient(made, timeout=TIMEOUT, kernel_name="python3", resources={"metadata": {"path": str(BOOK)}})
+    os.environ.pop("COURSE_DATA", None)  # the kernel inherits this process's environment
+    os.environ.update(environment)
+    client.execute()
+    return made
+
+
+def stored(made, seconds: float):
+    """The executed notebook as it is committed: no widget state (the page has frames of its own), no times of the clock."""
+    from course_lib import project
+
+    made.metadata.pop("widgets", None)
+    for cell in made.cells:
+        cell.metadata.pop("execution", None)
+        if any(output.get("name") == "stderr" or output.output_type == "error" for output in cell.get("outputs", [])):
+            raise RuntimeError(f"a cell wrote to stderr, which a chapter must not:\n{cell.source}\n{cell.outputs}")
+    made.metadata["course"] = {"library": project.source_hash(library_used(made)), "seconds": round(seconds)}
+    return made
+
+
+def main() -> int:
+    options = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    options.add_argument("chapters", nargs="*", help="such as 08_dncnn; all of them if none is named")
+    options.add_argument("--seeds", action="store_true", help="run with seeds 0 to 4 and store nothing")
+    chosen = options.parse_args()
+    import nbformat
+
+    sources = [path for path in chapters() if not chosen.chapters or path.stem in chosen.chapters]
+    if not sources:
+        print(f"no such chapter; there are {', '.join(path.stem for path in chapters())}", file=sys.stderr)
+        return 1
+    for source in sources:
+        for seed in range(5) if chosen.seeds else (0,):
+            began = time.perf_counter()
+            made = run(notebook(source), seed=seed)
+            seconds = time.perf_counter() - began
+            print(f"{source.stem}, seed {seed}: {seconds:.0f} s", flush=True)
+            if not chosen.seeds:
+                nbformat.write(stored(made, seconds), source.with_suffix(".ipynb"))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

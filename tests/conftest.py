@@ -1,0 +1,18 @@
+"""What all tests share: two threads, and the folder with the real data sets where there is one."""
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+
+torch.set_num_threads(2)
+
+
+@pytest.fixture(scope="session")
+def course_data():
+    """The data root that COURSE_DATA names; tests that ask for it are skipped where it is not set."""
+    chosen = os.environ.get("COURSE_DATA")
+    if not chosen:
+        pytest.skip("COURSE_DATA is not set: this test reads real data sets, see data/README.md")
+    return Path(chosen).expanduser().resolve()

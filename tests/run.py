@@ -1,0 +1,75 @@
+"""Every check of the project, part by part, with the minutes that each took: ``make test``.
+
+``python tests/run.py PART ...`` runs some of the parts only. All parts run, also where one fails; the exit code tells.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+BIN = Path(sys.executable).parent
+CHAPTERS = sorted(str(path.relative_to(ROOT)) for path in (ROOT / "book").glob("*.ipynb"))
+
+# Notebooks run on embedded data, whatever the rest of the tests may use.
+EMBEDDED = {"COURSE_DATA": None, "COURSE_PRESET": None, "COURSE_SEED": None, "MPLBACKEND": "agg"}
+PYTEST = [sys.executable, "-m", "pytest", "-q", "--durations=5"]
+PARTS = {
+    "style": ([sys.executable, "-m", "ruff", "check", "."], {}),
+    "library": ([*PYTEST, "tests", "--ignore-glob=*browser*", "--ignore=tests/test_chapters.py", "--ignore=tests/test_site.py"], {}),
+    "chapters run (nbval)": (
+        [*PYTEST, "--nbval-lax", "--nbval-current-env", "--nbval-cell-timeout=300", "-p", "no:cacheprovider", *CHAPTERS],
+        EMBEDDED,
+    ),
+    "chapters are sound": ([*PYTEST, "tests/test_chapters.py"], EMBEDDED),
+    "site builds": ([str(BIN / "jupyter-book"), "build", "book", "-W", "-n", "--keep-going", "--all"], {}),
+    "site is sound": ([*PYTEST, "tests/test_site.py"], {}),
+    "browser": ([*PYTEST, "tests/test_browser_site.py", "tests/test_browser_lab.py"], EMBEDDED),
+}
+
+
+def run(command: list[str], changes: dict[str, str | None]) -> tuple[int, dict[str, int]]:
+    """Run one part, showing its output; returns the exit code, and pytest's counts from its last line."""
+    environment = {**os.environ, "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}"}
+    for name, value in changes.items():
+        environment.pop(name, None)
+        if value is not None:
+            environment[name] = value
+    counts: dict[str, int] = {}
+    with subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
+        for line in process.stdout:
+            print(line, end="", flush=True)
+            if re.search(r"\bin [\d.]+s", line):
+                counts = {word: int(n) for n, word in re.findall(r"(\d+) (passed|failed|skipped|error)", line)}
+    return process.returncode, counts
+
+
+def main() -> int:
+    chosen = sys.argv[1:] or list(PARTS)
+    unknown = [name for name in chosen if name not in PARTS]
+    if unknown:
+        print(f"unknown part {unknown[0]!r}; there are {', '.join(PARTS)}", file=sys.stderr)
+        return 2
+    lines, total = [], {"passed": 0, "failed": 0, "skipped": 0}
+    for name in chosen:
+        print(f"\n=== {name} ===", flush=True)
+        began = time.perf_counter()
+        code, counts = run(*PARTS[name])
+        counts = counts or {"failed" if code else "passed": 1}
+        if code and not counts.get("failed"):
+            counts["failed"] = max(1, counts.get("error", 0))
+        for word in total:
+            total[word] += counts.get(word, 0)
+        lines.append(f"{name:22} {(time.perf_counter() - began) / 60:5.1f} min  {'FAILED' if code else 'ok'}")
+    print("\n" + "\n".join(lines))
+    print(f"{total['passed']} passed, {total['failed']} failed, {total['skipped']} skipped")
+    return 1 if total["failed"] else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,293 @@
+"""The built site in a real browser: its sliders by mouse and by keyboard, and that it needs neither network nor server.
+
+The site is ``_build/html``, as ``make book`` leaves it; ``COURSE_SITE`` names another folder.
+"""
+
+import os
+import re
+from contextlib import contextmanager
+from pathlib import Path
+
+import browser
+import pytest
+
+CHAPTERS = ("00_start_here",)
+KNOWN = "Identifier 'THEBE_JS_URL' has already been declared"  # sphinx-thebe writes its constant twice; harmless
+RANGE, IMAGE, TITLES = ".noise-lab input[type=range]", ".noise-lab img", ".noise-lab-titles"
+BY_KEYBOARD = 500  # Tab presses after which something cannot be reached
+
+
+@pytest.fixture(scope="module")
+def site():
+    folder = Path(os.environ.get("COURSE_SITE") or browser.ROOT / "_build" / "html").resolve()
+    if not (folder / "index.html").is_file():
+        browser.absent(f"there is no site in {folder}: run `make book` first, or set COURSE_SITE to a folder that has one")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def chrome():
+    with browser.chromium() as started:
+        yield started
+
+
+@pytest.fixture(scope="module", params=["http", "file"])
+def address(request, site):
+    """Where the site begins: on a server, and in a folder that one opens without any."""
+    if request.param == "file":
+        yield site.as_uri()
+    else:
+        with browser.served(site) as served:
+            yield served
+
+
+@pytest.fixture
+def visit(chrome, tmp_path):
+    """``with visit(url, **options) as page``: the page once it is loaded. No request may leave it, and no error be logged."""
+
+    @contextmanager
+    def visiting(url, **options):
+        context = chrome.new_context(**options)
+        page = context.new_page()
+        page.set_default_timeout(60_000)
+        requests, refused, errors = [], [], []
+        context.on("request", lambda request: requests.append(request.url))
+        context.on("requestfailed", lambda request: refused.append(request.url))
+        context.on("response", lambda response: refused.append(response.url) if response.status >= 400 else None)
+        page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
+        page.on("pageerror", lambda error: errors.append(error.message))
+        try:
+            with browser.screenshot_of_failure(page, tmp_path):
+                page.goto(url, wait_until="load")
+                yield page
+                home = url.rsplit("/", 1)[0] + "/"
+                strangers = [r[:200] for r in requests if not r.startswith((home, "data:", "blob:"))]
+                assert url in requests, "the record of requests lacks the page itself"
+                assert not strangers, f"the page asks for what is not on the site: {strangers}"
+                assert not refused, f"the site lacks {refused}"
+                assert [error for error in errors if error != KNOWN] == []
+        finally:
+            context.close()
+
+    return visiting
+
+
+def shown(page) -> dict:
+    """What the lab shows now, after checks that its parts agree: output, alternative text, titles, decoded picture."""
+    image, output = page.locator(IMAGE), page.locator(".noise-lab output")
+    now = {
+        "sigma": output.inner_text(),
+        "alt": image.get_attribute("alt"),
+        "titles": page.locator(f"{TITLES} span").all_inner_texts(),
+        "src": image.get_attribute("src"),
+        "photo": page.locator(".noise-lab select").input_value(),
+        **browser.pixels(image),
+    }
+    assert now["alt"].startswith(f"{now['photo']} with noise of σ = {now['sigma']}:"), now["alt"]
+    assert page.locator(RANGE).get_attribute("aria-valuetext") == f"σ = {now['sigma']}"
+    assert now["width"] > 0 and now["height"] > 0 and now["roughness"] > 0
+    noisy, denoised, error = now["titles"]
+    assert noisy.startswith("noisy, ") and f"the noisy photo, {noisy.removeprefix('noisy, ')};" in now["alt"]
+    assert denoised.startswith("denoised, ") and f", {denoised.removeprefix('denoised, ')}; right" in now["alt"]
+    assert error.startswith("error")
+    return now
+
+
+def differ(before: dict, after: dict) -> None:
+    """Everything that tells of σ has changed."""
+    for part in ("sigma", "alt", "titles", "src", "digest"):
+        assert before[part] != after[part], f"{part} is still {before[part]!r:.100}"
+
+
+def last(page) -> int:
+    """The highest position of the slider."""
+    return int(page.locator(RANGE).get_attribute("max"))
+
+
+def position(page) -> int:
+    return int(page.locator(RANGE).input_value())
+
+
+def along(page, share: float) -> tuple[float, float]:
+    """Where on the screen the thumb is at this share of the track."""
+    page.locator(RANGE).scroll_into_view_if_needed()
+    box = page.locator(RANGE).bounding_box()
+    thumb = 16  # pixels wide in Chromium, whose middle stays that far within the track
+    return box["x"] + thumb / 2 + share * (box["width"] - thumb), box["y"] + box["height"] / 2
+
+
+def tab_to(page, matches: str) -> None:
+    """Press Tab until the focus is on an element for which the JavaScript expression in ``e`` holds."""
+    for _ in range(BY_KEYBOARD):
+        page.keyboard.press("Tab")
+        if page.evaluate(f"() => {{ const e = document.activeElement; return Boolean({matches}); }}"):
+            return
+    pytest.fail(f"{BY_KEYBOARD} times Tab did not lead to {matches}")
+
+
+@pytest.mark.parametrize("chapter", CHAPTERS)
+def test_mouse(chapter, address, visit):
+    with visit(f"{address}/{chapter}.html") as page:
+        assert page.locator(RANGE).is_visible() and page.locator(IMAGE).is_visible() and page.locator(TITLES).is_visible()
+        start = shown(page)
+        page.mouse.click(*along(page, 1))
+        clicked = shown(page)
+        assert position(page) == last(page)
+        differ(start, clicked)
+        page.mouse.move(*along(page, 1))
+        page.mouse.down()
+        page.mouse.move(*along(page, 0.5))
+        dragging = shown(page)  # the picture follows while the button is down
+        differ(clicked, dragging)
+        page.mouse.move(*along(page, 0), steps=5)
+        page.mouse.up()
+        dragged = shown(page)
+        assert position(page) == 0
+        differ(dragging, dragged)
+        assert dragged["titles"][0] == "noisy, exact" and dragged["sigma"] == "0"
+
+
+@pytest.mark.parametrize("chapter", CHAPTERS)
+def test_keyboard(chapter, address, visit):
+    with visit(f"{address}/{chapter}.html") as page:
+        before, began = shown(page), position(page)
+        tab_to(page, f"e.matches('{RANGE}')")
+        assert page.locator(RANGE).evaluate("e => e.matches(':focus-visible')")
+        for key, expected in (
+            ("ArrowRight", began + 1),
+            ("ArrowLeft", began),
+            ("Home", 0),
+            ("End", last(page)),
+            ("ArrowDown", last(page) - 1),
+        ):
+            page.keyboard.press(key)
+            now = shown(page)
+            assert position(page) == expected, f"{key} led to position {position(page)}"
+            differ(before, now)
+            before = now
+        assert page.url == f"{address}/{chapter}.html", "an arrow key turned the page"
+
+
+@pytest.mark.parametrize("chapter", CHAPTERS)
+def test_every_frame(chapter, address, visit):
+    """Each photo at each σ: alternative text, titles, output and pixels tell of the same frame, and no two are alike."""
+    with visit(f"{address}/{chapter}.html") as page:
+        photos = page.locator(".noise-lab option").all_inner_texts()
+        assert 1 < len(photos) <= 3
+        digests, noisy = set(), {}
+        for photo in photos:
+            page.locator(".noise-lab select").select_option(photo)
+            page.locator(RANGE).focus()
+            page.keyboard.press("Home")
+            frames = [shown(page)]
+            for _ in range(last(page)):
+                page.keyboard.press("ArrowRight")
+                frames.append(shown(page))
+            sigmas = [float(frame["sigma"]) for frame in frames]
+            assert len(sigmas) >= 5 and sigmas == sorted(set(sigmas)) and sigmas[0] == 0
+            assert {frame["photo"] for frame in frames} == {photo}
+            # Text and pixels are of one frame: where σ rises the noisy photo is rougher, and its PSNR lower.
+            assert [frame["roughness"] for frame in frames] == sorted(frame["roughness"] for frame in frames)
+            noisy[photo] = [float(re.fullmatch(r"noisy, ([\d.]+) dB", frame["titles"][0])[1]) for frame in frames[1:]]
+            assert noisy[photo] == sorted(set(noisy[photo]), reverse=True)
+            digests |= {frame["digest"] for frame in frames}
+        assert len(digests) == len(photos) * len(sigmas)
+
+
+@pytest.mark.parametrize("chapter", CHAPTERS)
+def test_photos(chapter, address, visit):
+    """The select changes the photo, and keeps σ; by keyboard too."""
+    with visit(f"{address}/{chapter}.html") as page:
+        photos = page.locator(".noise-lab option").all_inner_texts()
+        page.locator(RANGE).focus()
+        page.keyboard.press("End")
+        frames = [shown(page)]
+        for photo in photos[1:]:
+            page.locator(".noise-lab select").select_option(photo)
+            frames.append(shown(page))
+            assert frames[-1]["alt"].startswith(f"{photo} ")
+        assert len({frame["digest"] for frame in frames}) == len(photos)
+        assert len({frame["sigma"] for frame in frames}) == 1
+        page.locator(RANGE).focus()
+        page.keyboard.press("Tab")
+        page.keyboard.press("ArrowUp")
+        assert shown(page)["photo"] == photos[-2]
+
+
+@pytest.mark.parametrize("chapter", CHAPTERS)
+def test_without_javascript(chapter, address, visit):
+    """The first picture with its text, and no control that would do nothing."""
+    with visit(f"{address}/{chapter}.html", java_script_enabled=False) as page:
+        image = page.locator(IMAGE)
+        assert image.is_visible() and image.evaluate("e => e.naturalWidth") > 0
+        alt, titles = image.get_attribute("alt"), page.locator(f"{TITLES} span").all_inner_texts()
+        assert re.match(r"camera with noise of σ = 25: ", alt)
+        assert all(title.split(", ")[1] in alt for title in titles[:2])
+        for control in page.locator(".noise-lab").locator("input, select, output, label, button").all():
+            assert not control.is_visible()
+        assert page.locator(RANGE).count() == 1
+        solution = page.locator(".solution").first
+        assert solution.locator(".cell_input").first.is_visible(), "a solution that nothing can open must be open"
+
+
+@pytest.mark.parametrize("chapter", CHAPTERS)
+def test_formulas_and_alternative_texts(chapter, address, visit):
+    with visit(f"{address}/{chapter}.html") as page:
+        formulas = page.locator("article .math").count()
+        assert formulas > 0
+        page.wait_for_function("n => document.querySelectorAll('article .math mjx-container svg').length >= n", arg=formulas)
+        assert page.locator("article mjx-merror, article [data-mml-node=merror]").count() == 0
+        images = page.locator("article img")
+        texts = [image.get_attribute("alt") for image in images.all()]
+        assert len(texts) >= 3
+        for text in texts:
+            assert text and len(text.split()) >= 4, f"{text!r} says nothing about its picture"
+            assert not re.search(r"\.(png|webp|svg|jpe?g)\b|[0-9a-f]{16}", text), f"{text!r} is the name of a file"
+        assert images.evaluate_all("all => all.every(e => e.complete && e.naturalWidth > 0)")
+
+
+@pytest.mark.parametrize("chapter", CHAPTERS)
+def test_solutions(chapter, address, visit):
+    """Solutions are closed; a click opens one, and so does the keyboard."""
+    with visit(f"{address}/{chapter}.html") as page:
+        solutions = page.locator("article .solution")
+        page.locator("article .solution button.toggle-button").first.wait_for()
+        assert solutions.count() == page.locator("article .exercise").count() >= 3
+        for i in range(solutions.count()):
+            assert solutions.nth(i).locator(".cell_input").count() > 0
+            assert not solutions.nth(i).locator(".cell_input").first.is_visible()
+            assert not solutions.nth(i).locator("section p").first.is_visible()
+        first, second = solutions.nth(0), solutions.nth(1)
+        first.locator("button.toggle-button").click()
+        assert first.locator(".cell_input").first.is_visible() and first.locator("section p").first.is_visible()
+        assert not second.locator(".cell_input").first.is_visible()
+        first.locator("button.toggle-button").click()
+        first.locator(".cell_input").first.wait_for(state="hidden")
+        first.locator("button.toggle-button").evaluate("e => e.blur()")
+        tab_to(page, f"e.closest('.solution')?.id === '{second.get_attribute('id')}' && e.matches('button')")
+        page.keyboard.press("Enter")
+        assert second.locator(".cell_input").first.is_visible() and second.locator("section p").first.is_visible()
+        assert not first.locator(".cell_input").first.is_visible()
+
+
+@pytest.mark.parametrize("chapter", CHAPTERS)
+def test_narrow_window(chapter, address, visit):
+    """A telephone: nothing of the lab, and no figure, is wider than the window, and the page does not move sideways."""
+    with visit(f"{address}/{chapter}.html", viewport={"width": 360, "height": 740}) as page:
+        page.locator(RANGE).scroll_into_view_if_needed()
+        wide = page.evaluate(
+            """() => [...document.querySelectorAll("article img, .noise-lab, .noise-lab *")]
+                .filter(e => e.checkVisibility() && e.getBoundingClientRect().width > 0)
+                .map(e => [e.outerHTML.slice(0, 80), e.getBoundingClientRect()])
+                .filter(([_, box]) => box.left < 0 || box.right > 360)
+                .map(([html, box]) => `${html} from ${box.left} to ${box.right}`)"""
+        )
+        assert wide == []
+        assert page.evaluate("document.documentElement.scrollWidth") <= 360
+        page.mouse.move(180, 300)
+        page.mouse.wheel(300, 0)
+        page.wait_for_timeout(200)
+        assert page.evaluate("window.scrollX") == 0
+        start = shown(page)
+        page.mouse.click(*along(page, 1))
+        differ(start, shown(page))

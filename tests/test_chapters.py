@@ -1,0 +1,155 @@
+"""What holds of every chapter: text and notebook agree, all is executed, claims can fail, figures have alternative texts."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import re
+from pathlib import Path
+
+import nbformat
+import pytest
+
+from course_lib import project
+
+ROOT = Path(__file__).resolve().parents[1]
+BOOK = ROOT / "book"
+
+spec = importlib.util.spec_from_file_location("execute", BOOK / "execute.py")
+execute = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(execute)
+
+SOURCES = execute.chapters()
+LARGEST = 900_000  # bytes of an executed chapter
+
+# With training and loading of weights switched off, the rest of the library as it is.
+SABOTAGE = """
+import dataclasses
+from course_lib import training, weights
+
+_fit = training.fit
+def _train_nothing(model, data, method, plan, **options):
+    return _fit(model, data, method, dataclasses.replace(plan, steps=0), **options)
+training.fit = _train_nothing
+weights.load = lambda model, *args, **kwargs: model.eval()
+"""
+
+
+@pytest.fixture(params=SOURCES, ids=lambda path: path.stem)
+def source(request) -> Path:
+    return request.param
+
+
+@pytest.fixture
+def stored(source):
+    """The committed, executed notebook of a chapter."""
+    return nbformat.read(source.with_suffix(".ipynb"), as_version=4)
+
+
+def code(notebook):
+    return [cell for cell in notebook.cells if cell.cell_type == "code"]
+
+
+def tags(cell) -> set[str]:
+    return set(cell.metadata.get("tags", []))
+
+
+def test_there_are_chapters():
+    assert len(SOURCES) >= 2
+
+
+def test_text_and_notebook_are_in_sync(source, stored):
+    expected = execute.notebook(source)
+    assert [(c.cell_type, c.source, sorted(tags(c))) for c in stored.cells] == [
+        (c.cell_type, c.source, sorted(tags(c))) for c in expected.cells
+    ], f"run `make execute CHAPTER={source.stem}`"
+
+
+def test_every_cell_was_executed_in_order(stored):
+    assert [cell.execution_count for cell in code(stored)] == list(range(1, len(code(stored)) + 1))
+
+
+def test_no_error_or_stderr_is_stored(stored):
+    outputs = [output for cell in code(stored) for output in cell.outputs]
+    assert not [o for o in outputs if o.output_type == "error" or o.get("name") == "stderr"]
+
+
+def test_stored_outputs_are_those_of_this_library(source, stored):
+    """A hash stored at execution: outputs that are older than the code which made them are reported."""
+    now = project.source_hash(execute.library_used(execute.notebook(source)))
+    assert stored.metadata["course"]["library"] == now, f"stale outputs: run `make execute CHAPTER={source.stem}`"
+
+
+def test_a_chapter_takes_at_most_a_minute(stored):
+    """As measured when it was executed; three times the goal, since machines differ."""
+    assert 0 < stored.metadata["course"]["seconds"] <= 180
+
+
+def test_size_and_no_widget_state(source, stored):
+    assert source.with_suffix(".ipynb").stat().st_size <= LARGEST
+    assert "widgets" not in stored.metadata
+
+
+def test_frames_of_a_chapter_fit_its_page(stored):
+    pages = [o["data"]["text/html"] for c in code(stored) for o in c.outputs if "noise-lab" in o.get("data", {}).get("text/html", "")]
+    assert pages, "a chapter has at least one widget"
+    frames = [f for page in pages for f in json.loads(re.search(r"json\">(.*?)</script>", page, re.S)[1])["frames"].values()]
+    assert len(frames) <= 40
+    assert sum(len(frame["image"]) for frame in frames) <= 300_000
+    assert all(frame["alt"] and frame["caption"] for frame in frames)
+
+
+def test_only_embedded_data_were_used(stored):
+    text = json.dumps([output for cell in code(stored) for output in cell.outputs])
+    loaded = re.findall(r"(\w+): [\d,]+ images \([^)]*\) from ", text)
+    assert set(loaded) <= {"photos", "digits"}, "stored outputs may show embedded images only"
+
+
+def test_pictures_have_alternative_texts(stored):
+    for cell in code(stored):
+        for output in cell.outputs:
+            data = output.get("data", {})
+            assert not {"image/png", "image/jpeg", "image/svg+xml"} & set(data), "make figures by course_lib.plots"
+            for tag in re.findall(r"<img[^>]*>", data.get("text/html", "")):
+                assert re.search(r'alt="[^"]{20,}"', tag)
+
+
+def test_parts_of_a_chapter(source, stored):
+    text = source.read_text(encoding="utf-8")
+    assert any("claim" in tags(cell) for cell in code(stored))
+    exercises = re.findall(r"```\{exercise\}", text)
+    assert len(exercises) >= 3
+    assert len(re.findall(r"```\{solution-start\}", text)) == len(re.findall(r"```\{solution-end\}", text)) == len(exercises)
+    assert "```{bibliography}" in text
+    for cell in code(stored):
+        if tags(cell) & {"claim", "check"}:
+            assert "assert" in cell.source
+
+
+def test_solutions_are_hidden_in_jupyterlab(stored):
+    inside = False
+    for cell in stored.cells:
+        if cell.cell_type == "markdown":
+            inside = "{solution-start}" in cell.source or (inside and "{solution-end}" not in cell.source)
+        elif inside:
+            assert cell.metadata["jupyter"] == {"source_hidden": True, "outputs_hidden": True}
+
+
+def test_claims_fail_without_training(source):
+    """Run the chapter with training switched off: every claim must fail, and nothing else may."""
+    made = execute.notebook(source)
+    claims = {cell["id"] for cell in made.cells if "claim" in tags(cell)}
+    for cell in made.cells:
+        if cell.cell_type == "code":
+            cell.metadata.setdefault("tags", []).append("raises-exception")
+    execute.run(made, before=SABOTAGE)
+    failed = {}
+    for cell in code(made):
+        errors = [output for output in cell.outputs if output.output_type == "error"]
+        if errors:
+            failed[cell["id"]] = (errors[0].ename, cell.source)
+    others = {identity: what for identity, what in failed.items() if identity not in claims}
+    assert not others, f"cells that are no claims fail without training: {list(others.values())}"
+    unmoved = [cell.source for cell in code(made) if cell["id"] in claims - set(failed)]
+    assert not unmoved, f"claims that hold without training: {unmoved}"
+    assert {failed[identity][0] for identity in claims} == {"AssertionError"}, [failed[i] for i in claims]

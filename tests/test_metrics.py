@@ -1,0 +1,184 @@
+"""PSNR and SSIM against scikit-image and against loops."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from skimage.metrics import peak_signal_noise_ratio, structural_similarity
+
+from course_lib import metrics
+
+PROTOCOLS = ("quantised", "clamped", "raw")
+
+
+def pair(*shape, sigma=0.3, seed=0):
+    """8-bit clean images and an estimate that leaves [0, 1] in many places, so that the three protocols differ."""
+    generator = torch.Generator().manual_seed(seed)
+    clean = torch.randint(256, shape, generator=generator).float() / 255
+    strength = sigma * (1 + torch.arange(shape[0])).view(-1, 1, 1, 1)
+    return clean + strength * torch.randn(shape, generator=generator), clean
+
+
+def prepared(estimate, protocol):
+    """What the protocol does to the estimate, in float64."""
+    estimate = estimate.double().numpy()
+    if protocol == "raw":
+        return estimate
+    estimate = np.minimum(np.maximum(estimate, 0), 1)
+    return np.rint(estimate * 255) / 255 if protocol == "quantised" else estimate
+
+
+# --- PSNR -----------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+@pytest.mark.parametrize("shape", [(4, 1, 24, 31), (3, 3, 17, 20)])
+def test_psnr_against_scikit_image(protocol, shape):
+    estimate, clean = pair(*shape, sigma=0.1)
+    found = metrics.psnr(estimate, clean, protocol=protocol)
+    assert found.shape == (shape[0],) and found.dtype == torch.float32
+    expected = [
+        peak_signal_noise_ratio(c, e, data_range=1.0)
+        for e, c in zip(prepared(estimate, protocol), clean.double().numpy(), strict=True)
+    ]
+    assert found.tolist() == pytest.approx(expected, abs=1e-4)
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_psnr_against_loops(protocol):
+    estimate, clean = pair(2, 3, 4, 5)
+    for image, found in enumerate(metrics.psnr(estimate, clean, protocol=protocol).tolist()):
+        total, pixels = 0.0, 0
+        for c in range(3):
+            for y in range(4):
+                for x in range(5):
+                    value = estimate[image, c, y, x].item()
+                    if protocol != "raw":
+                        value = min(max(value, 0.0), 1.0)
+                    if protocol == "quantised":
+                        value = round(value * 255) / 255
+                    total += (value - clean[image, c, y, x].item()) ** 2
+                    pixels += 1
+        assert found == pytest.approx(10 * math.log10(1 / (total / pixels)), abs=1e-4)
+
+
+def test_protocols_differ():
+    estimate, clean = pair(1, 1, 32, 32)
+    raw, clamped = (metrics.psnr(estimate, clean, protocol=p).item() for p in ("raw", "clamped"))
+    assert clamped > raw + 1
+    slightly, clean = pair(1, 1, 32, 32, sigma=0.4 / 255)  # rounding removes or adds much of so small an error
+    clamped, quantised = (metrics.psnr(slightly, clean, protocol=p).item() for p in ("clamped", "quantised"))
+    assert abs(clamped - quantised) > 0.1
+
+
+def test_no_border_is_left_out():
+    """One wrong pixel counts, wherever it is: 10·log10(pixels / error²)."""
+    clean = torch.full((1, 1, 8, 9), 0.2)
+    for y, x in ((0, 0), (0, 8), (7, 0), (7, 8), (4, 4)):
+        estimate = clean.clone()
+        estimate[0, 0, y, x] += 0.4
+        assert metrics.psnr(estimate, clean, protocol="raw").item() == pytest.approx(10 * math.log10(72 / 0.16), abs=1e-4)
+
+
+def test_mean_over_images_is_not_the_psnr_of_all_pixels():
+    estimate, clean = pair(2, 1, 32, 32, sigma=0.05)
+    estimate[1] = clean[1] + 8 * (estimate[1] - clean[1])
+    values = metrics.psnr(estimate, clean, protocol="raw")
+    assert values.shape == (2,)
+    pooled = peak_signal_noise_ratio(clean.double().numpy(), estimate.double().numpy(), data_range=1.0)
+    assert values.mean().item() > pooled + 1
+    for image in range(2):  # and neither image knows of the other
+        alone = metrics.psnr(estimate[image : image + 1], clean[image : image + 1], protocol="raw")
+        assert alone.item() == pytest.approx(values[image].item(), abs=1e-5)
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_psnr_of_equal_images_is_infinite(protocol):
+    _, clean = pair(2, 3, 8, 8)
+    assert metrics.psnr(clean.clone(), clean, protocol=protocol).tolist() == [math.inf, math.inf]
+
+
+def test_quantised_psnr_forgives_less_than_half_a_level():
+    clean = (torch.arange(256) / 255).view(1, 1, 16, 16)
+    for error in (-0.49, 0.49):
+        assert metrics.psnr(clean + error / 255, clean, protocol="quantised").item() == math.inf
+    assert math.isfinite(metrics.psnr(clean + 0.51 / 255, clean, protocol="quantised").item())
+
+
+def test_psnr_leaves_its_arguments_as_they_are():
+    estimate, clean = pair(2, 1, 8, 8)
+    copies = estimate.clone(), clean.clone()
+    metrics.psnr(estimate, clean, protocol="quantised")
+    assert torch.equal(estimate, copies[0]) and torch.equal(clean, copies[1])
+
+
+# --- SSIM -----------------------------------------------------------------------------------------------------------------
+
+
+def direct(estimate, clean):
+    """scikit-image on H×W arrays with the settings of Wang et al."""
+    return structural_similarity(
+        estimate, clean, data_range=1.0, gaussian_weights=True, sigma=1.5, use_sample_covariance=False
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_ssim_against_scikit_image(channels):
+    estimate, clean = pair(2, channels, 33, 40, sigma=0.1)
+    found = metrics.ssim(estimate, clean)
+    assert found.shape == (2,) and found.dtype == torch.float32
+    for image in range(2):
+        planes = zip(estimate[image].double().clamp(0, 1).numpy(), clean[image].double().numpy(), strict=True)
+        expected = np.mean([direct(e, c) for e, c in planes])
+        assert 0 < expected < 0.99
+        assert found[image].item() == pytest.approx(expected, abs=1e-5)
+
+
+def test_ssim_clamps_the_estimate():
+    estimate, clean = pair(1, 1, 32, 32, sigma=0.5)
+    assert metrics.ssim(estimate, clean).item() == metrics.ssim(estimate.clamp(0, 1), clean).item()
+    assert abs(metrics.ssim(estimate, clean).item() - direct(estimate[0, 0].numpy(), clean[0, 0].numpy())) > 0.001
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_ssim_of_equal_images_is_1(channels):
+    estimate, clean = pair(2, channels, 24, 24)
+    assert metrics.ssim(clean.clone(), clean).tolist() == pytest.approx([1, 1], abs=1e-6)
+    assert metrics.ssim(estimate, clean).max() < 0.9
+
+
+# --- errors ---------------------------------------------------------------------------------------------------------------
+
+FIGURES = {"ssim": metrics.ssim, **{p: lambda e, c, p=p: metrics.psnr(e, c, protocol=p) for p in PROTOCOLS}}
+
+
+@pytest.mark.parametrize("figure", FIGURES.values(), ids=FIGURES)
+class TestErrors:
+    def test_integer_images(self, figure):
+        image, other = torch.zeros(1, 1, 16, 16), torch.zeros(1, 1, 16, 16, dtype=torch.uint8)
+        for estimate, clean in ((other, image), (image, other), (other, other)):
+            with pytest.raises(TypeError, match="uint8"):
+                figure(estimate, clean)
+
+    @pytest.mark.parametrize("shape", [(2, 1, 16, 16), (1, 3, 16, 16), (1, 1, 16, 15), (1, 1, 1, 1)], ids=str)
+    def test_differing_shapes(self, figure, shape):
+        """Also those that would broadcast."""
+        with pytest.raises(ValueError, match="differ in shape"):
+            figure(torch.zeros(1, 1, 16, 16), torch.zeros(shape))
+
+    @pytest.mark.parametrize("shape", [(16, 16), (1, 16, 16), (1, 1, 1, 16, 16)], ids=str)
+    def test_wrong_number_of_dimensions(self, figure, shape):
+        with pytest.raises(ValueError, match=r"\(B, C, H, W\)"):
+            figure(torch.zeros(shape), torch.zeros(shape))
+
+
+@pytest.mark.parametrize("protocol", ["quantized", "", "RAW", None])
+def test_unknown_protocol(protocol):
+    with pytest.raises(ValueError, match='"quantised", "clamped" or "raw"'):
+        metrics.psnr(torch.zeros(1, 1, 4, 4), torch.zeros(1, 1, 4, 4), protocol=protocol)
+
+
+def test_protocol_has_no_default():
+    with pytest.raises(TypeError, match="protocol"):
+        metrics.psnr(torch.zeros(1, 1, 4, 4), torch.zeros(1, 1, 4, 4))

@@ -1,0 +1,76 @@
+"""The built site: whole, self-contained, and with alternative texts. Needs ``_build/html``, which `make book` makes."""
+
+from __future__ import annotations
+
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+from urllib.parse import urlparse
+
+import pytest
+import site_is_whole
+
+ROOT = Path(__file__).resolve().parents[1]
+SITE = ROOT / "_build" / "html"
+pytestmark = pytest.mark.skipif(not (SITE / "index.html").is_file(), reason="the site is not built: run `make book`")
+
+
+class Tags(HTMLParser):
+    """All start tags of a page with their attributes."""
+
+    def __init__(self, page: Path):
+        super().__init__()
+        self.found: list[tuple[str, dict]] = []
+        self.feed(page.read_text(encoding="utf-8"))
+
+    def handle_starttag(self, tag, attributes):
+        self.found.append((tag, dict(attributes)))
+
+
+def chapter_pages() -> list[Path]:
+    return [SITE / f"{path.stem}.html" for path in sorted((ROOT / "book").glob("*.ipynb"))]
+
+
+def test_every_page_was_built():
+    assert site_is_whole.main() == 0
+
+
+def test_a_missing_page_would_be_noticed(tmp_path, monkeypatch):
+    monkeypatch.setattr(site_is_whole, "ROOT", tmp_path)
+    (tmp_path / "book").mkdir()
+    (tmp_path / "book" / "_toc.yml").write_text("root: index\n")
+    assert site_is_whole.main() == 1
+
+
+@pytest.mark.parametrize("page", sorted(SITE.glob("**/*.html")), ids=lambda p: p.relative_to(SITE).as_posix())
+def test_nothing_is_loaded_from_another_host(page):
+    """Scripts, styles and pictures come with the site, so that it works offline and tells nobody who reads it."""
+    for tag, attributes in Tags(page).found:
+        address = attributes.get("src") or (attributes.get("href") if tag == "link" else None)
+        if tag == "link" and attributes.get("rel") in ("canonical", "search", "next", "prev", "index", "genindex"):
+            continue
+        assert not urlparse(address or "").netloc, f"<{tag}> loads {address}"
+
+
+@pytest.mark.parametrize("page", chapter_pages(), ids=lambda p: p.stem)
+def test_pictures_say_what_they_show(page):
+    images = [attributes for tag, attributes in Tags(page).found if tag == "img" and "logo" not in attributes.get("class", "")]
+    assert images
+    for attributes in images:
+        assert len(attributes.get("alt") or "") > 20, attributes.get("src", "")[:60]
+
+
+@pytest.mark.parametrize("page", chapter_pages(), ids=lambda p: p.stem)
+def test_the_static_face_of_a_widget_was_taken(page):
+    text = page.read_text(encoding="utf-8")
+    assert 'class="noise-lab"' in text
+    assert "application/vnd.jupyter.widget-view+json" not in text and "html-manager" not in text
+
+
+def test_formulas_are_drawn_by_the_copy_that_comes_along():
+    assert (SITE / "mathjax" / "tex-svg.mjs").stat().st_size > 1_000_000
+    assert re.search(r'src="(\.\./)?mathjax/tex-svg\.mjs', (SITE / "08_dncnn.html").read_text(encoding="utf-8").replace("_static/../", ""))
+
+
+def test_pages_declare_their_language():
+    assert re.search(r'<html[^>]* lang="en"', (SITE / "index.html").read_text(encoding="utf-8"))
