@@ -58,12 +58,12 @@ def main(seconds: float) -> None:
     device, precision = devices.default(), devices.precision("auto")
     print(f"{devices.describe(device)}, torch {torch.__version__}, precision chosen: {precision}")
     photos = data.load("photos", "train").images
+    chosen = {"precision": precision, "channels_last": True}
 
     for title, recipe_preset in (("quick network, 8 × 32", "quick"), ("DnCNN-S, 17 × 64", "paper")):
         settings = recipes.RECIPES["dncnn_s"].presets[recipe_preset].settings
         settings = replace(settings, steps=5, batch_size=min(settings.batch_size, 32), scales=(1.0,), compile=False, log_every=50)
         pool = dncnn.prepare(photos, settings).to(device)
-        chosen = {"precision": precision, "channels_last": True}
         once = bare_loop(settings, pool, **chosen) / settings.steps
         settings = replace(settings, steps=max(5, round(seconds / once)))
 

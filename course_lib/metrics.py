@@ -12,6 +12,14 @@ from course_lib.noise import require_images
 Protocol = Literal["quantised", "clamped", "raw"]
 
 
+def _require_pair(estimate: Tensor, clean: Tensor) -> None:
+    """Raise unless both are floating-point images of one shape."""
+    require_images(estimate, "estimates")
+    require_images(clean, "clean images")
+    if estimate.shape != clean.shape:
+        raise ValueError(f"estimates {tuple(estimate.shape)} and clean images {tuple(clean.shape)} differ in shape.")
+
+
 def psnr(estimate: Tensor, clean: Tensor, *, protocol: Protocol) -> Tensor:
     r"""Peak signal-to-noise ratio, :math:`10\log_{10}\bigl(1 / \mathrm{mean}(\hat y - y)^2\bigr)` in dB.
 
@@ -30,10 +38,7 @@ def psnr(estimate: Tensor, clean: Tensor, *, protocol: Protocol) -> Tensor:
         TypeError: for integer images.
         ValueError: for a wrong or differing shape, or an unknown protocol.
     """
-    require_images(estimate, "estimates")
-    require_images(clean, "clean images")
-    if estimate.shape != clean.shape:
-        raise ValueError(f"estimates {tuple(estimate.shape)} and clean images {tuple(clean.shape)} differ in shape.")
+    _require_pair(estimate, clean)
     estimate, clean = estimate.float(), clean.float()
     if protocol in ("quantised", "clamped"):
         estimate = estimate.clamp(0, 1)
@@ -60,10 +65,7 @@ def ssim(estimate: Tensor, clean: Tensor) -> Tensor:
     """
     from skimage.metrics import structural_similarity
 
-    require_images(estimate, "estimates")
-    require_images(clean, "clean images")
-    if estimate.shape != clean.shape:
-        raise ValueError(f"estimates {tuple(estimate.shape)} and clean images {tuple(clean.shape)} differ in shape.")
+    _require_pair(estimate, clean)
     values = [
         structural_similarity(
             e, c, channel_axis=0, data_range=1.0, gaussian_weights=True, sigma=1.5, use_sample_covariance=False

@@ -75,8 +75,8 @@ def show(drawn, alt: str, *, photo: bool = False) -> Shown:
     if not alt.strip():
         raise ValueError("a figure needs an alternative text that says what it shows.")
     file = io.BytesIO()
-    options = {"quality": 82, "method": 4} if photo else {"lossless": True, "method": 4}
-    drawn.savefig(file, format="webp", dpi=110, pil_kwargs=options)
+    options = {"quality": 60, "method": 6} if photo else {"lossless": True, "method": 4}
+    drawn.savefig(file, format="webp", dpi=90 if photo else 110, pil_kwargs=options)
     return Shown(file.getvalue(), alt, round(drawn.get_figwidth() * 80))
 
 

@@ -1,9 +1,12 @@
-"""A progress bar for terminals and notebooks that leaves one finished line behind, not its debris."""
+"""What someone at the keyboard sees and does: a bar that leaves one finished line behind, and a stop between two steps."""
 
 from __future__ import annotations
 
+import signal
 import sys
+import threading
 import time
+from contextlib import contextmanager
 
 from tqdm import tqdm
 
@@ -80,3 +83,26 @@ class Progress:
 def shown(values: dict[str, float]) -> str:
     """``loss 0.0123, psnr 28.7``"""
     return ", ".join(f"{name} {value:.4g}" for name, value in values.items())
+
+
+@contextmanager
+def interruption():
+    """Yield an event that the first Ctrl-C (or the notebook's stop button) sets; a second one stops at once.
+
+    A KeyboardInterrupt in the middle of an update would leave some layers updated and others not.
+    """
+    asked = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield asked  # only the main thread may set signal handlers, and only it receives Ctrl-C
+        return
+
+    def on_interrupt(signum, frame):
+        if asked.is_set():
+            raise KeyboardInterrupt
+        asked.set()
+
+    before = signal.signal(signal.SIGINT, on_interrupt)
+    try:
+        yield asked
+    finally:
+        signal.signal(signal.SIGINT, before)

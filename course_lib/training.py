@@ -8,11 +8,8 @@ checkpoint needs no random state and a resumed run repeats the interrupted one b
 from __future__ import annotations
 
 import math
-import signal
-import threading
 import time
 import warnings
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from types import ModuleType
@@ -22,7 +19,7 @@ import torch
 from torch import nn
 
 from course_lib import checkpoints, devices, rng
-from course_lib.progress import Progress
+from course_lib.progress import Progress, interruption
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,29 +92,6 @@ def make_optimizer(model: nn.Module, plan: Plan) -> torch.optim.Optimizer:
     if plan.optimizer == "adam":
         return torch.optim.AdamW(model.parameters(), **options)
     return torch.optim.SGD(model.parameters(), momentum=0.9, **options)
-
-
-@contextmanager
-def interruption():
-    """Yield an event that the first Ctrl-C (or the notebook's stop button) sets; a second one stops at once.
-
-    A KeyboardInterrupt in the middle of an update would leave some layers updated and others not.
-    """
-    asked = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield asked  # only the main thread may set signal handlers, and only it receives Ctrl-C
-        return
-
-    def on_interrupt(signum, frame):
-        if asked.is_set():
-            raise KeyboardInterrupt
-        asked.set()
-
-    before = signal.signal(signal.SIGINT, on_interrupt)
-    try:
-        yield asked
-    finally:
-        signal.signal(signal.SIGINT, before)
 
 
 def fit(

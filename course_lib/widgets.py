@@ -87,7 +87,7 @@ class NoiseLab:
 
     @property
     def view(self):
-        """The ipywidgets box: ``sigma``, ``photo`` and ``denoiser`` are its controls, ``picture`` shows their frame."""
+        """The ipywidgets box, with the controls ``sigma``, ``photo`` and ``denoiser``, and the ``picture`` that they choose."""
         if self._view is None:
             import ipywidgets
 

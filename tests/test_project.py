@@ -64,9 +64,10 @@ def test_sizes():
 
 
 def test_files_of_a_method_and_the_loop_stay_readable():
-    for path in (ROOT / "course_lib").rglob("*.py"):
+    package = ROOT / "course_lib"
+    for path in [*package.glob("*/*.py"), package / "training.py"]:
         lines = len(path.read_text(encoding="utf-8").splitlines())
-        assert lines <= (300 if path.parent.name != "course_lib" else 320), path
+        assert lines <= (220 if path.name == "training.py" else 300), path
 
 
 def test_links_between_our_files_lead_somewhere():

@@ -54,9 +54,9 @@ def wavelet(noisy: Tensor, sigma: float, *, factor: float = 1.0) -> Tensor:
 
 
 METHODS = {
-    "non-local means": (non_local_means, (0.4, 0.5, 0.6, 0.7, 0.8)),
-    "total variation": (total_variation, (0.7, 0.9, 1.1, 1.3, 1.5)),
-    "wavelet": (wavelet, (0.5, 0.65, 0.8, 0.95, 1.1)),
+    "non-local means": (non_local_means, (0.4, 0.5, 0.6, 0.7, 0.8, 0.9)),
+    "total variation": (total_variation, (0.3, 0.45, 0.6, 0.75, 0.9, 1.2)),
+    "wavelet": (wavelet, (0.65, 0.8, 0.95, 1.1, 1.25)),
 }
 """Name -> function, and the factors that :func:`tuned` tries."""
 
