@@ -63,6 +63,7 @@ class ImagePool:
     """
 
     def __init__(self, images, patch_size: int, scales: tuple[float, ...] = (1.0,)):
+        images = list(images)  # an iterator would be used up by the first scale
         pyramid = [resized(image, scale) for scale in scales for image in images]
         if not pyramid:
             raise ValueError("there are no images to cut patches from.")

@@ -5,8 +5,8 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
-import pickle
 import zipfile
 from pathlib import Path
 
@@ -22,10 +22,11 @@ class CheckpointError(RuntimeError):
 
 def state(model: nn.Module, optimizer, step: int, settings: dict, seed: int, history: dict) -> dict:
     """Everything from which a run goes on after ``step`` updates."""
+    tensors = {"model": model.state_dict(), "optimizer": optimizer.state_dict()}
     return {
         "network": type(model).__name__,
-        "model": model.state_dict(),
-        "optimizer": optimizer.state_dict(),
+        **tensors,
+        "sha256": digest(tensors),
         "step": step,
         "settings": settings,
         "seed": seed,
@@ -35,28 +36,56 @@ def state(model: nn.Module, optimizer, step: int, settings: dict, seed: int, his
     }
 
 
+def digest(content) -> str:
+    """SHA-256 of all tensors and numbers in nested dictionaries and lists, in order."""
+    found = hashlib.sha256()
+
+    def enter(value) -> None:
+        if isinstance(value, dict):
+            for key, entry in value.items():
+                found.update(str(key).encode())
+                enter(entry)
+        elif isinstance(value, list | tuple):
+            for entry in value:
+                enter(entry)
+        elif isinstance(value, torch.Tensor):
+            found.update(str(tuple(value.shape)).encode())
+            found.update(value.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy())
+        else:
+            found.update(str(value).encode())
+
+    enter(content)
+    return found.hexdigest()
+
+
 def write(fabric, path: str | Path, content: dict) -> None:
     """Write to a file beside ``path``, then rename: a crash or a full disk leaves the checkpoint before it intact.
+
+    The first process writes; all of them learn whether it could.
 
     Raises:
         CheckpointError: if the disk is full, read-only, or the folder cannot be made.
     """
     path = Path(path)
-    unfinished = path.with_name(path.name + ".unfinished")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        fabric.save(unfinished, content)
-        if fabric.is_global_zero:
-            with open(unfinished, "rb+") as file:
+    problem = ""
+    if fabric.is_global_zero:
+        unfinished = path.with_name(path.name + ".unfinished")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with open(unfinished, "wb") as file:
+                torch.save(content, file)
+                file.flush()
                 os.fsync(file.fileno())
             os.replace(unfinished, path)
-    except (OSError, RuntimeError) as error:  # torch reports a full disk as RuntimeError
-        if fabric.is_global_zero:
+        except (OSError, RuntimeError) as error:  # torch reports a full disk as RuntimeError
+            problem = f"the checkpoint {path} could not be written ({error})."
             try:
                 unfinished.unlink(missing_ok=True)
             except OSError:
                 pass  # the folder cannot be reached; there is nothing of ours in it
-        raise CheckpointError(f"the checkpoint {path} could not be written ({error}).") from error
+    problem = fabric.broadcast(problem)
+    if problem:
+        raise CheckpointError(problem)
 
 
 def open_file(path: str | Path) -> dict:
@@ -72,10 +101,12 @@ def open_file(path: str | Path) -> dict:
         if damaged:
             raise zipfile.BadZipFile(f"wrong check sum in {damaged}")
         found = torch.load(path, map_location="cpu", weights_only=True)
-        missing = {"network", "model", "optimizer", "step", "settings", "seed", "precision", "history"} - set(found)
+        missing = {"network", "model", "optimizer", "sha256", "step", "settings", "seed", "precision", "history"} - set(found)
         if missing:
             raise KeyError(f"no entry {', '.join(sorted(missing))}")
-    except (zipfile.BadZipFile, OSError, RuntimeError, EOFError, pickle.UnpicklingError, KeyError, TypeError) as error:
+        if digest({"model": found["model"], "optimizer": found["optimizer"]}) != found["sha256"]:
+            raise ValueError("its tensors do not have the SHA-256 that was written with them")
+    except Exception as error:  # whatever zipfile, pickle or torch meet first in a damaged file
         raise CheckpointError(
             f"{path} is truncated, altered or not a checkpoint of the course ({error}). Train again without resuming, or "
             "give another file; this one is left as it is."

@@ -37,7 +37,10 @@ def parser() -> argparse.ArgumentParser:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; returns the exit code: 0, 1 for an expected error, 130 for an interruption."""
-    options = parser().parse_args(arguments)
+    options, rest = parser().parse_known_args(arguments)
+    if rest and (options.command != "train" or any(word.startswith("-") for word in rest)):
+        parser().error(f"unrecognized arguments: {' '.join(rest)}")
+    options.changes = [*getattr(options, "changes", []), *rest]  # argparse takes settings before the options only
     try:
         return {"list": _list, "train": _train, "evaluate": _evaluate, "bench": _bench}[options.command](options)
     except KeyboardInterrupt:

@@ -104,7 +104,7 @@ def load(
         if otherwise is None:
             raise
         print(f"{name}: not to be had ({error}); taking {otherwise} instead, as was asked for")
-        return load(otherwise, "train" if otherwise in SPLIT and split is None else split, root=root, download=download)
+        return load(otherwise, (split or "train") if otherwise in SPLIT else None, root=root, download=download)
     print(dataset)
     return dataset
 
@@ -141,6 +141,8 @@ def verified(root: Path, path: str, content: bytes) -> bytes:
 def folder_files(root: Path, folder: str) -> dict[str, bytes]:
     """Name -> verified content of all files that the manifest lists below ``folder``, in the manifest's order."""
     wanted = [path for path in manifest() if path.startswith(folder + "/")]
+    if not wanted:
+        raise DataError(f"{folder} is not in data/SHA256SUMS, so that it cannot be told whether it is complete.")
     missing = [path for path in wanted if not (root / path).is_file()]
     if missing:
         raise DataError(
@@ -272,10 +274,13 @@ def _faces(name, split, root, color, download):
         from sklearn.datasets import fetch_olivetti_faces
 
         try:
+            if not download and not root.is_dir():  # scikit-learn would make the folder
+                raise OSError(f"there is no folder {root}")
             found = fetch_olivetti_faces(data_home=root, download_if_missing=download)
-        except (OSError, ValueError) as error:
+        except Exception as error:  # a damaged file raises whatever joblib meets first
             raise DataError(
-                f"faces: neither the folder orl_faces nor scikit-learn's Olivetti file is in {root} ({error}): call load "
+                f"faces: neither the folder orl_faces nor scikit-learn's Olivetti file is whole in {root} ({error}): "
+                "delete olivetti_py3.pkz if it is damaged; call load "
                 "with download=True, or set COURSE_DATA to a folder that holds one of them."
             ) from error
         images = torch.from_numpy((found.images * 255).round().astype(np.uint8))[:, None]

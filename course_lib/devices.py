@@ -75,14 +75,15 @@ def fabric(precision: str):
 
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # it announces the precision, as the progress bar does
 
-    if "LT_CLI_USED" in os.environ:  # fabric run: it has chosen accelerator, devices and strategy
+    if "LT_CLI_USED" in os.environ:  # fabric run: it has chosen accelerator, devices and strategy, and launched
         launched = Fabric(precision=precision)
     elif "TORCHELASTIC_RUN_ID" in os.environ:  # torchrun: one device for each process that it started here
         launched = Fabric(precision=precision, devices=int(os.environ["LOCAL_WORLD_SIZE"]),
                           num_nodes=int(os.environ["GROUP_WORLD_SIZE"]))  # fmt: skip
     else:
         launched = Fabric(precision=precision, accelerator=default().type, devices=1)
-    launched.launch()
+    if "LT_CLI_USED" not in os.environ:
+        launched.launch()
     if launched.device.type == "cuda":
         torch.backends.cudnn.benchmark = True  # shapes are fixed, so that the search pays
         torch.set_float32_matmul_precision("high")

@@ -7,9 +7,15 @@ of the denoising literature; :func:`from_255` is the one place where the one bec
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
+
+from course_lib import rng
+
+Denoiser = Callable[[Tensor, float], Tensor]
+"""``denoiser(noisy, sigma) -> denoised``: images ``(B, C, H, W)`` and σ, both on the [0, 1] scale."""
 
 LARGEST_SIGMA = 2.0
 """More than this many times the range of the image is not noise but a σ written on the 0–255 scale."""
@@ -76,7 +82,10 @@ def as_map(sigma: float | Tensor, images: Tensor) -> Tensor | float:
         ValueError: for a negative σ, one above 2 (the 0–255 scale was meant), or a shape that does not fit.
     """
     require_sigma(sigma)
-    if not isinstance(sigma, Tensor) or sigma.dim() == 0:
+    if not isinstance(sigma, Tensor):
+        return float(sigma)
+    sigma = sigma.to(images.dtype)
+    if sigma.dim() == 0:
         return sigma
     batch, _, height, width = images.shape
     if sigma.shape == (batch,):
@@ -125,3 +134,19 @@ def uniform_sigma(low: float, high: float, count: int, generator: torch.Generato
     if low > high:
         raise ValueError(f"the range of sigma is ({low:g}, {high:g}): its lower end is above its upper end.")
     return low + (high - low) * torch.rand(count, generator=generator, device=generator.device)
+
+
+def test_noise(clean: Tensor, sigma: float, index: int = 0, *, seed: int = 0) -> Tensor:
+    """The noisy version of test image number ``index``: drawn on the CPU, so that every device gets the same one.
+
+    Args:
+        clean: ``(1, C, H, W)`` floating point in [0, 1].
+        sigma: standard deviation on the [0, 1] scale. The same ``seed`` and ``index`` give the same noise pattern at
+            every σ, only stronger.
+        index: number of the image in its data set; no two images share their noise.
+        seed: another one gives other noise.
+    """
+    return gaussian(clean, sigma, rng.generator(seed, index, 0, "test noise"), clip=False)
+
+
+test_noise.__test__ = False  # a function of the library, not a test for pytest to collect

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import html
 import io
+import itertools
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -119,12 +120,12 @@ def curves(
 ) -> Shown:
     """Lines over a common x, told apart by colour and marker; ``mark`` draws a dashed vertical line."""
     drawn, axis = figure(7, 3.4)
-    for (label, y), marker in zip(lines.items(), "osD^vP" * 2, strict=False):
+    for (label, y), marker in zip(lines.items(), itertools.cycle("osD^vP"), strict=False):
         axis.plot(x, y, marker=marker, ms=4.5, lw=1.5, label=label)
     if mark is not None:
         axis.axvline(mark, color="#666666", ls="--", lw=1)
     axis.set(xlabel=xlabel, ylabel=ylabel)
-    axis.legend(fontsize=9)
+    axis.legend(fontsize=9, frameon=STYLE["legend.frameon"])
     return show(drawn, alt)
 
 

@@ -27,7 +27,6 @@ class Preset:
     settings: training.Plan
     train: tuple[str, str | None]  # data set and split to train on
     test: tuple[tuple[str, str | None], ...]  # data sets and splits to evaluate on
-    color: bool = False  # for photos
 
 
 @dataclass(frozen=True)
@@ -42,6 +41,11 @@ class Recipe:
     sigmas_255: tuple[float, ...]  # noise levels of the evaluation
     presets: dict[str, Preset]
     paper: dict[str, dict[str, dict]]  # data set -> metric -> value, protocol
+    color: bool = False  # does it take the photos in colour?
+
+    def load(self, name: str, split: str | None) -> data.Dataset:
+        """A data set, in colour where the recipe wants that and the data set leaves the choice."""
+        return data.load(name, split, color=self.color and name == "photos")
 
 
 def _psnr(values: dict[str, tuple[float, ...]], sigmas_255: tuple[float, ...]) -> dict[str, dict[str, dict]]:
@@ -88,10 +92,11 @@ RECIPES: dict[str, Recipe] = {
         dncnn, dncnn.DnCNN, dncnn.folded, {"batch_norm": False}, (15.0, 25.0, 35.0, 50.0),
         {
             "quick": Preset(dncnn.Settings(**QUICK, channels=3, sigma_255=(0.0, 55.0)), ("photos", "train"),
-                            (("photos", "test"),), color=True),
+                            (("photos", "test"),)),
             "paper": Preset(dncnn.Settings(**BLIND, channels=3), ("cbsd432", None), (("cbsd68", None),)),
         },
         _psnr({"cbsd68": (33.89, 31.23, 29.58, 27.92)}, (15.0, 25.0, 35.0, 50.0)),
+        color=True,
     ),
 }  # fmt: skip
 
@@ -153,7 +158,7 @@ def train(
     """Load a recipe's data and train it: (network, settings, history, training data)."""
     found, chosen = find(recipe, preset)
     settings = override(chosen.settings, changes or {})
-    images = data.load(*chosen.train, color=chosen.color)
+    images = found.load(*chosen.train)
     model = found.network(settings, seed=seed)
     pool = found.method.prepare(images.images, settings)
     history = training.fit(model, pool, found.method, settings, seed=seed, checkpoint=checkpoint, resume=resume)
@@ -169,7 +174,7 @@ def evaluate(recipe: str, preset: str, model: nn.Module, *, only: str | None = N
     tests = chosen.test if only is None else ((only, "test" if only in data.SPLIT else None),)
     figures = {}
     for name, split in tests:
-        images = data.load(name, split, color=chosen.color and name == "photos")
+        images = found.load(name, split)
         figures[name] = {
             metric_name(sigma, found.sigmas_255): dict(
                 zip(images.names, found.method.evaluate(model, images.images, sigma), strict=True)
@@ -246,7 +251,9 @@ def record(recipe: str, preset: str, file: Path, *, note: str = "", folder: Path
         for a, b in zip(metrics.values(), means(figures)[d].values(), strict=True)
     )
     half = moved < 0.01
-    target = weights.path(recipe) if folder is None else folder / "weights" / f"{recipe}.safetensors"
+    target = weights.path(recipe, preset)
+    if folder is not None:
+        target = folder / "weights" / target.name
     digest = weights.save(halved if half else final, target, half=half)
     figures = figures if half else exact
     entry = {
@@ -255,8 +262,8 @@ def record(recipe: str, preset: str, file: Path, *, note: str = "", folder: Path
         "title": found.title,
         "settings": settings,
         "data": {
-            "train": str(data.load(*chosen.train, color=chosen.color)),
-            "test": {name: data.load(name, split, color=chosen.color and name == "photos").source for name, split in chosen.test},
+            "train": str(found.load(*chosen.train)),
+            "test": {name: found.load(name, split).source for name, split in chosen.test},
         },
         "seed": content["seed"],
         "device": history["device"],

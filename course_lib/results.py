@@ -61,6 +61,8 @@ def versions() -> dict[str, str]:
 
 def check(record: dict) -> None:
     """Raise ``RecordError`` unless the record is complete and each metric is the mean of its per-image values."""
+    if not isinstance(record, dict):
+        raise RecordError(f"a record is a JSON object, but this is {type(record).__name__}.")
     missing = [key for key in REQUIRED if key not in record]
     if missing:
         raise RecordError(f"the record of {record.get('recipe', '?')} lacks {', '.join(missing)}.")
@@ -96,7 +98,10 @@ def read(recipe: str, preset: str = "paper") -> dict:
         raise RecordError(f'no run "{recipe}" with preset "{preset}" is recorded; recorded runs: {there}.') from None
     except ValueError as error:
         raise RecordError(f"{file} is not a readable record ({error}): restore it from the repository.") from error
-    check(record)
+    try:
+        check(record)
+    except (AttributeError, TypeError) as error:  # an entry of another shape, such as a list for a dictionary
+        raise RecordError(f"{file} is not a readable record ({error}): restore it from the repository.") from error
     return record
 
 

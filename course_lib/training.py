@@ -151,8 +151,7 @@ def fit(
         optimizer.load_state_dict(saved["optimizer"])
     data.to(fabric.device)
     start = saved["step"] if saved else 0
-    pending: list[torch.Tensor] = []
-    names: list[str] = []
+    pending, names = [], []  # values that are still on the device, and what they are called
 
     def report(step: int) -> None:
         """Move the pending values to the host, in one transfer, into the history; stop at a loss that is no number."""
@@ -161,10 +160,11 @@ def fit(
         table = torch.stack(pending).cpu()  # (steps since the last report, 1 + number of reported tensors)
         bad = (~table[:, 0].isfinite()).nonzero()
         if len(bad):
+            at = step - len(pending) + int(bad[0, 0])
             raise TrainingError(
-                f"the loss is {table[bad[0, 0], 0]:g} in step {step - len(pending) + int(bad[0, 0])} (learning rate "
-                f"{learning_rate(plan, step):.1e}, precision {history.precision}). Try a smaller learning_rate, some "
-                "warmup_steps, or precision 32-true" + (f"; {checkpoint} is from before." if checkpoint else ".")
+                f"the loss is {table[bad[0, 0], 0]:g} in step {at} (learning rate {learning_rate(plan, at):.1e}, precision "
+                f"{precision}). Try a smaller learning_rate, some warmup_steps, or precision 32-true"
+                + (f"; {checkpoint} is from before." if checkpoint else ".")
             )
         history.add(step, dict(zip(names, table.mean(0).tolist(), strict=True)))
         pending.clear()
@@ -172,15 +172,24 @@ def fit(
     def save(step: int) -> None:
         report(step)
         history.seconds = seconds_before + time.perf_counter() - began
+        if not all(bool(tensor.isfinite().all()) for tensor in model.state_dict().values()):
+            raise TrainingError(f"after step {step - 1} weights are no longer numbers, although the loss was: its gradient was not.")
         if checkpoint:
             state = checkpoints.state(model, optimizer, step, asdict(plan), seed, asdict(history))
             checkpoints.write(fabric, checkpoint, state)
+
+    def stopped(asked: bool, done: int) -> bool:
+        """Has anybody asked to stop? Several processes agree on it where they report, so that none waits for another."""
+        if fabric.world_size == 1:
+            return asked
+        return done % plan.log_every == 0 and bool(fabric.all_reduce(torch.tensor(float(asked), device=fabric.device)) > 0)
 
     seconds_before, began = history.seconds, time.perf_counter()
     if not saved:
         save(0)  # a folder that cannot be written to is known before the first step, not after the last
     bar = Progress(plan.steps, start, f"{type(model).__name__} on {history.device}, {history.precision}",
                    show=progress and fabric.is_global_zero)  # fmt: skip
+    done = start
     with interruption() as interrupted, bar:
         for step in range(start, plan.steps):
             generator = rng.generator(seed, step, fabric.global_rank, "batch", fabric.device)
@@ -197,16 +206,18 @@ def fit(
             if done % plan.log_every == 0 or done == plan.steps:
                 report(done)
                 bar.show(done, {name: history.values[name][-1] for name in names})
-            if interrupted.is_set():
+            if stopped(interrupted.is_set(), done):
                 history.interrupted = True
+                bar.show(done, bar.values)
                 break
             if done % plan.save_every == 0 and done < plan.steps:
                 try:
                     save(done)
                 except checkpoints.CheckpointError as error:
                     warnings.warn(f"{error} Training goes on; the checkpoint before this one is kept.", stacklevel=2)
-        else:
-            done = plan.steps
+    if fabric.world_size > 1:  # each process has statistics of its own batches: the first one's are kept
+        for buffer in model.buffers():
+            buffer.copy_(fabric.broadcast(buffer))
     model.eval()
     save(done)
     return history

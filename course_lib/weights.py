@@ -15,9 +15,10 @@ class WeightsError(RuntimeError):
     """Weights that are missing, altered, or of another network; the message says which."""
 
 
-def path(recipe: str) -> Path:
-    """``data/weights/RECIPE.safetensors``."""
-    return project.home() / "data" / "weights" / f"{recipe}.safetensors"
+def path(recipe: str, preset: str = "paper") -> Path:
+    """``data/weights/RECIPE.safetensors``; ``RECIPE.PRESET.safetensors`` for another preset than the paper's."""
+    name = recipe if preset == "paper" else f"{recipe}.{preset}"
+    return project.home() / "data" / "weights" / f"{name}.safetensors"
 
 
 def save(model: nn.Module, file: Path, *, half: bool = True) -> str:
@@ -53,7 +54,7 @@ def load(model: nn.Module, recipe: str, preset: str = "paper") -> None:
     """
     from safetensors.torch import load as from_bytes
 
-    file = path(recipe)
+    file = path(recipe, preset)
     expected = results.read(recipe, preset).get("weights", {}).get("sha256")
     if expected is None:
         raise WeightsError(f"the record of {recipe} ({preset}) names no weights: that run shipped none.")

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from course_lib import devices, metrics, noise, plots
 from course_lib.batches import center, to_float
-from course_lib.denoising.evaluation import Denoiser, test_noise
+from course_lib.noise import Denoiser, test_noise
 
 LARGEST_BUDGET = 300_000
 """Bytes that the frames of one chapter may take on its static page."""
@@ -140,7 +140,7 @@ class NoiseLab:
         options = "".join(f"<option>{html.escape(photo)}</option>" for photo in photos)
         position = self.page_sigmas_255.index(self.start)
         data = json.dumps({"sigmas": [f"{s:g}" for s in self.page_sigmas_255], "frames": frames}, ensure_ascii=False)
-        data = data.replace("</", r"<\/")  # "</span>" inside a script element, in the way JSON may write it
+        data = data.replace("<", r"\u003c")  # so that no text in it can end the script element
         return (
             '<div class="noise-lab">'
             '<div class="noise-lab-controls" hidden>'

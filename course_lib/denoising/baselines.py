@@ -13,12 +13,13 @@ import torch
 from torch import Tensor
 
 from course_lib.denoising import evaluation
-from course_lib.noise import require_images
+from course_lib.noise import require_images, require_sigma
 
 
-def _each(noisy: Tensor, function) -> Tensor:
+def _each(noisy: Tensor, sigma: float, function) -> Tensor:
     """Apply a NumPy function on ``(H, W)`` to every channel of every image."""
     require_images(noisy, "noisy images")
+    require_sigma(sigma)
     planes = [torch.from_numpy(function(plane)) for image in noisy.cpu().numpy() for plane in image]
     return torch.stack(planes).view(noisy.shape).to(noisy)
 
@@ -33,14 +34,16 @@ def non_local_means(noisy: Tensor, sigma: float, *, factor: float = 0.8) -> Tens
     if sigma == 0:
         return noisy
     options = {"patch_size": 5, "patch_distance": 7, "h": factor * sigma, "sigma": sigma, "fast_mode": True}
-    return _each(noisy, lambda plane: denoise_nl_means(plane, **options))
+    return _each(noisy, sigma, lambda plane: denoise_nl_means(plane, **options))
 
 
 def total_variation(noisy: Tensor, sigma: float, *, factor: float = 1.0) -> Tensor:
     """Rudin, Osher and Fatemi (1992) by Chambolle's algorithm, with weight factor · σ. Arguments as above."""
     from skimage.restoration import denoise_tv_chambolle
 
-    return _each(noisy, lambda plane: denoise_tv_chambolle(plane, weight=factor * sigma)) if sigma else noisy
+    if sigma == 0:
+        return noisy
+    return _each(noisy, sigma, lambda plane: denoise_tv_chambolle(plane, weight=factor * sigma))
 
 
 def wavelet(noisy: Tensor, sigma: float, *, factor: float = 1.0) -> Tensor:
@@ -50,7 +53,7 @@ def wavelet(noisy: Tensor, sigma: float, *, factor: float = 1.0) -> Tensor:
     if sigma == 0:
         return noisy
     options = {"sigma": factor * sigma, "method": "BayesShrink", "mode": "soft", "rescale_sigma": True}
-    return _each(noisy, lambda plane: denoise_wavelet(plane, **options))
+    return _each(noisy, sigma, lambda plane: denoise_wavelet(plane, **options))
 
 
 METHODS = {
@@ -67,6 +70,8 @@ def tuned(images: Iterable[Tensor], sigma: float) -> dict[str, partial]:
     The result's values are denoisers, ``denoiser(noisy, sigma)``; ``.keywords["factor"]`` is what was chosen.
     """
     images = list(images)
+    if not images:
+        raise ValueError("there are no images to tune on.")
     chosen = {}
     for name, (method, factors) in METHODS.items():
         tried = [partial(method, factor=factor) for factor in factors]

@@ -57,8 +57,10 @@ class Settings(Plan):
                 f"depth = {self.depth}, width = {self.width}, channels = {self.channels}: DnCNN needs depth ≥ 2, width ≥ 1, "
                 "and 1 (gray) or 3 (colour) channels."
             )
-        if len(self.sigma_255) != 2 or not 0 <= self.sigma_255[0] <= self.sigma_255[1] <= 255:
+        if not isinstance(self.sigma_255, tuple) or len(self.sigma_255) != 2 or not 0 <= self.sigma_255[0] <= self.sigma_255[1] <= 255:
             raise ValueError(f"sigma_255 = {self.sigma_255}: give a lowest and a highest σ between 0 and 255, such as 0,55.")
+        if not self.scales or min(self.scales) <= 0:
+            raise ValueError(f"scales = {self.scales}: give one or more positive factors, such as 1,0.5.")
 
 
 class DnCNN(nn.Module):
@@ -129,7 +131,10 @@ def loss(residual: Tensor, true_noise: Tensor) -> Tensor:
 
 def prepare(images: Iterable[Tensor], settings: Settings) -> ImagePool:
     """Training images, uint8 ``(C, H, W)``, as the pool from which :func:`batch` cuts patches."""
-    return ImagePool(images, settings.patch_size, settings.scales)
+    pool = ImagePool(images, settings.patch_size, settings.scales)
+    if pool.channels != settings.channels:
+        raise ValueError(f"channels = {settings.channels}, but the training images have {pool.channels}.")
+    return pool
 
 
 def batch(data: ImagePool, step: int, generator: torch.Generator, settings: Settings) -> tuple[Tensor, Tensor]:
