@@ -8,6 +8,7 @@ instead and stores nothing: its claims must hold for all of them.
 from __future__ import annotations
 
 import argparse
+import base64
 import hashlib
 import os
 import re
@@ -75,6 +76,9 @@ def stored(made, seconds: float):
     made.metadata.pop("widgets", None)
     for cell in made.cells:
         cell.metadata.pop("execution", None)
+        if "readme" in cell.metadata.get("tags", []):  # the picture of the README is one of a chapter
+            picture = re.search(r"data:image/webp;base64,([^\"]+)", cell.outputs[-1]["data"]["text/html"])[1]
+            (BOOK / "_static" / "readme.webp").write_bytes(base64.b64decode(picture))
         if any(output.get("name") == "stderr" or output.output_type == "error" for output in cell.get("outputs", [])):
             raise RuntimeError(f"a cell wrote to stderr, which a chapter must not:\n{cell.source}\n{cell.outputs}")
     made.metadata["course"] = {"library": project.source_hash(library_used(made)), "seconds": round(seconds)}

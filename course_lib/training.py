@@ -127,8 +127,8 @@ def fit(
 
     Raises:
         TrainingError: where the loss is NaN or infinite. The checkpoint on disk is then from before.
-        checkpoints.CheckpointError: for a checkpoint that is damaged, of other settings, or cannot be written at the start
-            or the end. Where one in between cannot be written a warning tells and training goes on.
+        checkpoints.CheckpointError: for a checkpoint that is damaged, of other settings, or cannot be written at the
+            start or the end. Where one in between cannot be written a warning tells.
     """
     saved = checkpoints.read(checkpoint, type(model).__name__, asdict(plan), seed, resume) if checkpoint else None
     precision = saved["precision"] if saved else devices.precision(plan.precision)
@@ -137,20 +137,19 @@ def fit(
         raise ValueError(f"batch_size = {plan.batch_size} cannot be shared out evenly to {fabric.world_size} processes.")
     share = replace(plan, batch_size=plan.batch_size // fabric.world_size)
     history = History(**saved["history"]) if saved else History()
-    history.device, history.precision = devices.describe(fabric.device), precision
-    history.interrupted = False
+    history.device, history.precision, history.interrupted = devices.describe(fabric.device), precision, False
 
     model.to(memory_format=torch.channels_last).train()
     if saved:
         checkpoints.restore(model, saved)
     optimizer = make_optimizer(model, plan)
     compiling = fabric.device.type == "cuda" if plan.compile is None else plan.compile
-    compiled = torch.compile(model, fullgraph=True, dynamic=False) if compiling else model
-    network, optimizer = fabric.setup(compiled, optimizer)
+    network = torch.compile(model, fullgraph=True, dynamic=False) if compiling else model
+    network, optimizer = fabric.setup(network, optimizer)
     if saved:
         optimizer.load_state_dict(saved["optimizer"])
     data.to(fabric.device)
-    start = saved["step"] if saved else 0
+    start = done = saved["step"] if saved else 0
     pending, names = [], []  # values that are still on the device, and what they are called
 
     def report(step: int) -> None:
@@ -189,7 +188,6 @@ def fit(
         save(0)  # a folder that cannot be written to is known before the first step, not after the last
     bar = Progress(plan.steps, start, f"{type(model).__name__} on {history.device}, {history.precision}",
                    show=progress and fabric.is_global_zero)  # fmt: skip
-    done = start
     with interruption() as interrupted, bar:
         for step in range(start, plan.steps):
             generator = rng.generator(seed, step, fabric.global_rank, "batch", fabric.device)
@@ -199,7 +197,6 @@ def fit(
             optimizer.zero_grad(set_to_none=True)
             fabric.backward(loss)
             optimizer.step()
-
             names = ["loss", *values]
             pending.append(torch.stack([loss.detach(), *values.values()]))
             done = step + 1

@@ -23,8 +23,8 @@ from course_lib.noise import Denoiser, test_noise
 LARGEST_BUDGET = 300_000
 """Bytes that the frames of one chapter may take on its static page."""
 MOST_FRAMES, PAGE_PHOTOS = 40, 2
-PAGE_QUALITIES = (80, 65, 50, 40, 30, 25)
-"""WebP qualities of the page's frames, the best first; below the last one noise no longer looks like noise."""
+PAGE_QUALITIES = (80, 65, 50, 40, 30, 20, 10)
+"""WebP qualities of the page's frames, the best first: noise does not compress, so there may be room for a lower one only."""
 
 
 @dataclass(frozen=True)
@@ -127,7 +127,7 @@ class NoiseLab:
         if len(photos) * len(self.page_sigmas_255) > MOST_FRAMES:
             raise ValueError(f"{len(photos) * len(self.page_sigmas_255)} frames, but at most {MOST_FRAMES}: give fewer σ.")
         shown = {f"{p}/{s:g}": self.frame(denoiser, p, s, self.page_size) for p in photos for s in self.page_sigmas_255}
-        for quality in PAGE_QUALITIES:  # noise does not compress: the best coding that the page has room for
+        for quality in PAGE_QUALITIES:
             images = {key: base64.b64encode(frame.picture(quality)).decode() for key, frame in shown.items()}
             size = sum(map(len, images.values()))
             if size <= LARGEST_BUDGET:
