@@ -76,7 +76,7 @@ def show(drawn, alt: str, *, photo: bool = False) -> Shown:
     if not alt.strip():
         raise ValueError("a figure needs an alternative text that says what it shows.")
     file = io.BytesIO()
-    options = {"quality": 60, "method": 6} if photo else {"lossless": True, "method": 4}
+    options = {"quality": 52, "method": 6} if photo else {"lossless": True, "method": 4}
     drawn.savefig(file, format="webp", dpi=90 if photo else 110, pil_kwargs=options)
     return Shown(file.getvalue(), alt, round(drawn.get_figwidth() * 80))
 

@@ -79,7 +79,7 @@ def full_disk() -> dict:
 
     def disk(step):
         if step == 2:
-            faulthandler.dump_traceback_later(15, exit=True)  # processes that wait for each other forever
+            faulthandler.dump_traceback_later(30, exit=True)  # processes that wait for each other forever
         if RANK == 0 and step in (2, 5):
             resource.setrlimit(resource.RLIMIT_FSIZE, (2000 if step == 2 else limits[0], limits[1]))
 
@@ -94,7 +94,7 @@ def interrupted() -> dict:
 
     def interrupt(step):
         if step == 2 + RANK:
-            faulthandler.dump_traceback_later(15, exit=True)
+            faulthandler.dump_traceback_later(30, exit=True)
             signal.raise_signal(signal.SIGINT)
 
     return train(settings(save_every=100), CHECKPOINT, interrupt)

@@ -11,7 +11,7 @@ from pathlib import Path
 import browser
 import pytest
 
-CHAPTERS = ("00_start_here",)
+CHAPTERS = ("00_start_here", "08_dncnn")
 KNOWN = "Identifier 'THEBE_JS_URL' has already been declared"  # sphinx-thebe writes its constant twice; harmless
 RANGE, IMAGE, TITLES = ".noise-lab input[type=range]", ".noise-lab img", ".noise-lab-titles"
 BY_KEYBOARD = 500  # Tab presses after which something cannot be reached
@@ -43,7 +43,7 @@ def address(request, site):
 
 @pytest.fixture
 def visit(chrome, tmp_path):
-    """``with visit(url, **options) as page``: the page once it is loaded. No request may leave it, and no error be logged."""
+    """``with visit(url, **options) as page``: a page that is loaded. No request may leave the site, no error be logged."""
 
     @contextmanager
     def visiting(url, **options):
@@ -52,9 +52,10 @@ def visit(chrome, tmp_path):
         page.set_default_timeout(60_000)
         requests, refused, errors = [], [], []
         context.on("request", lambda request: requests.append(request.url))
-        context.on("requestfailed", lambda request: refused.append(request.url))
+        # "csp" is what Chromium calls a script that was announced but is not wanted, JavaScript being switched off
+        context.on("requestfailed", lambda r: refused.append(f"{r.url} ({r.failure})") if r.failure != "csp" else None)
         context.on("response", lambda response: refused.append(response.url) if response.status >= 400 else None)
-        page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
+        page.on("console", lambda message: errors.append(message.text) if complaint(message) else None)
         page.on("pageerror", lambda error: errors.append(error.message))
         try:
             with browser.screenshot_of_failure(page, tmp_path):
@@ -70,6 +71,11 @@ def visit(chrome, tmp_path):
             context.close()
 
     return visiting
+
+
+def complaint(message) -> bool:
+    """Is this console message an error? Not that there is no icon, for which Chromium asks on its own."""
+    return message.type == "error" and not message.location.get("url", "").endswith("/favicon.ico")
 
 
 def shown(page) -> dict:
@@ -244,6 +250,14 @@ def test_formulas_and_alternative_texts(chapter, address, visit):
             assert text and len(text.split()) >= 4, f"{text!r} says nothing about its picture"
             assert not re.search(r"\.(png|webp|svg|jpe?g)\b|[0-9a-f]{16}", text), f"{text!r} is the name of a file"
         assert images.evaluate_all("all => all.every(e => e.complete && e.naturalWidth > 0)")
+
+
+@pytest.mark.parametrize("chapter", CHAPTERS)
+def test_tables(chapter, address, visit):
+    """Tables, also those that cells have put out, are tables and no lines of bars."""
+    with visit(f"{address}/{chapter}.html") as page:
+        assert page.locator("article table").count() >= 2
+        assert page.locator("article p", has_text=re.compile(r"^\s*\|.*\|")).all_text_contents() == []
 
 
 @pytest.mark.parametrize("chapter", CHAPTERS)

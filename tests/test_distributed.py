@@ -1,6 +1,6 @@
 """Two real processes (gloo, on the CPU), started by ``torchrun`` and by ``fabric run``: the same training, shared out.
 
-``helpers_distributed.py`` is what they run. Tests marked ``xfail(strict=True)`` are known defects, as in ``test_training.py``.
+``helpers_distributed.py`` is what they run.
 """
 
 import importlib.util
@@ -67,7 +67,6 @@ def test_both_processes_end_with_the_same_weights(both):
     assert not same_parameters(first["adam"]["model"], initial)
 
 
-@pytest.mark.xfail(strict=True, reason="the running statistics of batch normalisation are those of each process's own batches")
 def test_both_processes_end_with_the_same_network(both):
     (first, second), _ = both
     assert all(torch.equal(tensor, second["adam"]["model"][name]) for name, tensor in first["adam"]["model"].items())
@@ -149,13 +148,12 @@ def test_both_processes_report_at_the_same_steps_and_one_of_them_prints(both):
     assert re.search(r": 6 of 6 steps .*, loss ", finished[0])
 
 
-@pytest.mark.xfail(strict=True, reason="Fabric.launch() is an error under `fabric run`, which has launched already")
 @pytest.mark.skipif(not importlib.util.find_spec("click"), reason="needs click, as `fabric run` does")
 def test_fabric_run(tmp_path, both):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    fabric = ["lightning_fabric.cli", "run", "--accelerator", "cpu", "--devices", "2", "--main-port", str(port)]
+    fabric = ["lightning_fabric.cli", "--accelerator", "cpu", "--devices", "2", "--main-port", str(port)]
     found, out = launched(fabric, "short", tmp_path)
     for process, by_torchrun in zip(found, both[0], strict=True):
         assert process["sizes"] == [3] * 6
@@ -163,7 +161,6 @@ def test_fabric_run(tmp_path, both):
     assert out.count("6 of 6 steps") == 1
 
 
-@pytest.mark.xfail(strict=True, reason="the first process goes on and the others wait for it in the barrier of the saving")
 def test_a_full_disk_in_one_process_stops_none(tmp_path):
     (first, second), _ = launched(TORCHRUN, "full-disk", tmp_path)
     assert same_parameters(first["model"], second["model"])
@@ -172,7 +169,6 @@ def test_a_full_disk_in_one_process_stops_none(tmp_path):
     assert torch.load(tmp_path / "a.ckpt", weights_only=True)["step"] == 6
 
 
-@pytest.mark.xfail(strict=True, reason="each process looks at its own signals only, so that one may wait for the other forever")
 def test_ctrl_c_ends_both_processes_after_the_same_step(tmp_path):
     (first, second), _ = launched(TORCHRUN, "interrupted", tmp_path)
     assert first["interrupted"]

@@ -172,10 +172,11 @@ def test_type_of_the_images_is_kept(dtype):
     assert noise.gaussian(clean, torch.tensor([0.1, 0.2], dtype=dtype), seeded(), clip=False).dtype == dtype
 
 
-@pytest.mark.xfail(strict=True, reason="a σ of a wider type widens the result; see as_map")
-def test_type_of_the_images_is_kept_whatever_the_type_of_sigma():
-    clean = uniform_images(2, 1, 8, 8)
-    assert noise.gaussian(clean, torch.tensor([0.1, 0.2], dtype=torch.float64), seeded(), clip=False).dtype == clean.dtype
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
+def test_type_of_the_images_is_kept_whatever_the_type_of_sigma(dtype):
+    clean = uniform_images(2, 1, 8, 8).to(dtype)
+    for sigma in (torch.tensor(0.1), torch.tensor([0.1, 0.2]), torch.full((1, 1, 8, 8), 0.1)):
+        assert noise.gaussian(clean, sigma.double(), seeded(), clip=False).dtype == dtype
 
 
 # --- errors ---------------------------------------------------------------------------------------------------------------

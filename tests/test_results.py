@@ -1,0 +1,205 @@
+"""Records are written whole, read back unchanged, and refused where they are damaged or contradict themselves."""
+
+import copy
+import hashlib
+import json
+import math
+from pathlib import Path
+
+import pytest
+
+import course_lib
+from course_lib import project, recipes, results
+
+ROOT = Path(course_lib.__file__).resolve().parents[1]
+COMMITTED = sorted((ROOT / "data" / "results").glob("*.json"))
+LARGEST_WEIGHTS = 9_000_000  # bytes
+
+RECORD = {
+    "recipe": "toy", "preset": "paper", "settings": {"steps": 3, "sigma_255": [0.0, 55.0]}, "data": {"train": "σ = 25"},
+    "seed": 0, "device": "CPU", "precision": "32-true", "versions": {}, "commit": "abc", "source_hash": "0",
+    "seconds": 1.5, "steps": 3, "throughput": {}, "metrics": {"bsd68": {"psnr": 29.0, "ssim": 0.5}, "set12": {"psnr": 31.0}},
+    "per_image": {"bsd68": {"psnr": {"a": 28.0, "b": 30.0}, "ssim": {"a": 0.5}}, "set12": {"psnr": {"c": 31.0}}},
+    "paper": {"bsd68": {"psnr": {"value": 29.23, "protocol": "quantised"}},
+              "set12": {"psnr": {"value": 30.5, "protocol": "clamped"}, "unknown": {"value": 1.0, "protocol": "raw"}},
+              "cbsd68": {"psnr": {"value": 30.0, "protocol": "quantised"}}},
+    "short": True,
+}  # fmt: skip
+
+
+def record(**changes) -> dict:
+    return {**copy.deepcopy(RECORD), **changes}
+
+
+@pytest.fixture
+def home(tmp_path, monkeypatch):
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "SHA256SUMS").touch()
+    monkeypatch.setenv("COURSE_HOME", str(tmp_path))
+    return tmp_path
+
+
+def stored(home: Path, content: str | bytes) -> Path:
+    """``content`` in the place of the record of toy.paper."""
+    file = home / "data" / "results" / "toy.paper.json"
+    file.parent.mkdir(exist_ok=True)
+    file.write_bytes(content if isinstance(content, bytes) else content.encode())
+    return file
+
+
+# --- writing and reading --------------------------------------------------------------------------------------------------
+
+
+def test_round_trip(home):
+    file = results.write(record())
+    assert file == results.path("toy", "paper") == home / "data" / "results" / "toy.paper.json"
+    assert results.read("toy") == results.read("toy", "paper") == RECORD
+    assert "σ" in file.read_text(encoding="utf-8"), "words are to be read in the file itself"
+
+
+def test_write_to_another_file(home, tmp_path):
+    file = tmp_path / "deeper" / "still" / "a.json"
+    assert results.write(record(), file) == file
+    assert json.loads(file.read_text(encoding="utf-8")) == RECORD
+    assert not results.path("toy", "paper").exists()
+
+
+def test_path_is_in_course_home_else_in_the_repository(home, monkeypatch):
+    assert results.path("a", "b") == home / "data" / "results" / "a.b.json"
+    monkeypatch.delenv("COURSE_HOME")
+    assert results.path("a", "b") == ROOT / "data" / "results" / "a.b.json"
+
+
+@pytest.mark.parametrize("moment", ["while writing", "before renaming"])
+def test_interrupted_writing_leaves_the_old_record(home, monkeypatch, moment):
+    results.write(record())
+    write_text = Path.write_text
+
+    def half(self, text, **options):
+        write_text(self, text[: len(text) // 2], **options)
+        raise KeyboardInterrupt
+
+    def stop(self, target):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "write_text", half) if moment == "while writing" else patched.setattr(Path, "replace", stop)
+        with pytest.raises(KeyboardInterrupt):
+            results.write(record(seed=1))
+    assert results.read("toy") == RECORD
+    results.write(record(seed=1))  # what the interruption left is no obstacle
+    assert results.read("toy")["seed"] == 1
+
+
+def test_versions_are_those_installed():
+    import torch
+
+    found = results.versions()
+    assert torch.__version__.startswith(found["torch"]) and found["python"].startswith("3.")
+    assert {"numpy", "lightning-fabric", "scikit-image", "torchvision"} <= set(found)
+
+
+# --- what is refused ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("key", results.REQUIRED)
+def test_a_missing_key_is_named(home, key):
+    incomplete = record()
+    del incomplete[key]
+    if key not in ("recipe", "preset"):
+        results.write(record())
+        with pytest.raises(results.RecordError, match=rf"toy lacks {key}\."):
+            results.write(incomplete)
+        assert results.read("toy") == RECORD, "a record that is refused must not replace the one there was"
+    stored(home, json.dumps(incomplete))
+    with pytest.raises(results.RecordError, match=rf"lacks {key}\."):
+        results.read("toy")
+
+
+INCONSISTENT = {
+    "another mean": record(metrics={"bsd68": {"psnr": 29.01}}),
+    "the PSNR of one image": record(metrics={"bsd68": {"psnr": 28.0}}),
+    "no values": record(per_image={"bsd68": {"psnr": {}, "ssim": {"a": 0.5}}, "set12": {"psnr": {"c": 31.0}}}),
+    "no metric": record(per_image={"bsd68": {"ssim": {"a": 0.5}}, "set12": {"psnr": {"c": 31.0}}}),
+    "no data set": record(per_image={"set12": {"psnr": {"c": 31.0}}}),
+    "not a number": record(metrics={"bsd68": {"psnr": math.nan}}, per_image={"bsd68": {"psnr": {"a": math.nan}}}),
+}
+
+
+@pytest.mark.parametrize("wrong", INCONSISTENT.values(), ids=INCONSISTENT)
+def test_a_metric_that_is_not_the_mean_of_its_images(home, wrong):
+    with pytest.raises(results.RecordError, match=r"toy: bsd68\.psnr = \S+ is not the mean"):
+        results.write(wrong)
+    stored(home, json.dumps(wrong))
+    with pytest.raises(results.RecordError, match="not the mean"):
+        results.read("toy")
+
+
+def test_rounding_is_no_contradiction():
+    results.check(record(metrics={"bsd68": {"psnr": 29.0004}}))
+
+
+BROKEN = {"empty": "", "truncated": json.dumps(RECORD)[:200], "not text": b"\xff\xfe\x00{}", "words": "see the wiki",
+          "a list for a dictionary": json.dumps(record(metrics=[29.0]))}  # fmt: skip
+
+
+@pytest.mark.parametrize("content", BROKEN.values(), ids=BROKEN)
+def test_a_damaged_record_is_refused(home, content):
+    file = stored(home, content)
+    with pytest.raises(results.RecordError, match=r"toy\.paper\.json is not a readable record .*restore it"):
+        results.read("toy")
+    assert file.exists()
+
+
+@pytest.mark.parametrize("content", ["[1]", "null", "3"])
+def test_json_that_is_no_record_is_refused(home, content):
+    stored(home, content)
+    with pytest.raises(results.RecordError, match="a record is a JSON object, but this is "):
+        results.read("toy")
+
+
+def test_an_unknown_run_names_those_there_are(home):
+    with pytest.raises(results.RecordError, match='"toy" with preset "quick" is recorded; recorded runs: none'):
+        results.read("toy", "quick")
+    results.write(record())
+    results.write(record(recipe="another", preset="quick"))
+    results.path("c", "d").with_name("c.d.json.unfinished").touch()
+    with pytest.raises(results.RecordError, match=r'"toy" with preset "quick".*runs: another\.quick, toy\.paper\.$'):
+        results.read("toy", "quick")
+
+
+# --- comparison -----------------------------------------------------------------------------------------------------------
+
+
+def test_compare_has_what_both_report():
+    rows = results.compare(record())
+    assert [(r.data, r.metric, r.paper, r.recorded, r.protocol) for r in rows] == [
+        ("bsd68", "psnr", 29.23, 29.0, "quantised"),
+        ("set12", "psnr", 30.5, 31.0, "clamped"),
+    ]
+    assert [r.gap for r in rows] == [pytest.approx(-0.23), pytest.approx(0.5)]  # recorded - paper: below it is negative
+
+
+def test_compare_of_a_run_without_figures_in_the_paper():
+    assert results.compare(record(paper={})) == []
+
+
+# --- the records of the repository ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("file", COMMITTED, ids=lambda file: file.stem)
+def test_committed_record(file, monkeypatch):
+    monkeypatch.delenv("COURSE_HOME", raising=False)
+    recipe, preset = file.stem.split(".")
+    found = results.read(recipe, preset)
+    assert (found["recipe"], found["preset"]) == (recipe, preset)
+    method, _ = recipes.find(recipe, preset)
+    assert found["paper"] == (method.paper if preset == "paper" else {}), "the paper's figures are those of recipes.py"
+
+    weights = project.home() / "data" / "weights" / found["weights"]["file"]
+    content = weights.read_bytes()
+    assert hashlib.sha256(content).hexdigest() == found["weights"]["sha256"]
+    assert len(content) <= LARGEST_WEIGHTS
+    assert found["short"] == (found["steps"] * found["settings"]["batch_size"] < recipes.budget(
+        method.presets[preset].settings))  # fmt: skip
+    assert found["note"] or not found["short"], "a short run says why it was short"
