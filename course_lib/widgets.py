@@ -24,7 +24,7 @@ LARGEST_BUDGET = 300_000
 """Bytes that the frames of one chapter may take on its static page."""
 MOST_FRAMES, PAGE_PHOTOS = 40, 2
 PAGE_QUALITIES = (80, 65, 50, 40, 30, 20, 10)
-"""WebP qualities of the page's frames, the best first: noise does not compress, so there may be room for a lower one only."""
+"""WebP qualities of the page's frames, from the best to the lowest. Noise does not compress, so that one of them must fit."""
 
 
 @dataclass(frozen=True)

@@ -120,7 +120,7 @@ def test_parts_of_a_chapter(source, stored):
     exercises = re.findall(r"```\{exercise\}", text)
     assert len(exercises) >= 3
     assert len(re.findall(r"```\{solution-start\}", text)) == len(re.findall(r"```\{solution-end\}", text)) == len(exercises)
-    assert "```{footbibliography}" in text
+    assert "\n## References\n" in text and "{cite:" in text.partition("\n## References\n")[2]
     for cell in code(stored):
         if tags(cell) & {"claim", "check"}:
             assert "assert" in cell.source.lower()
