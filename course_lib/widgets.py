@@ -34,8 +34,8 @@ class Frame:
     noisy: Tensor  # (1, C, H, W), as are the next two
     denoised: Tensor
     clean: Tensor
-    noisy_psnr: float  # dB, clamped protocol
-    denoised_psnr: float
+    noisy_psnr: float  # dB, raw: 20 log10(255 / σ) but for chance
+    denoised_psnr: float  # dB, clamped
     alt: str
 
     def picture(self, quality: int) -> bytes:
@@ -75,7 +75,8 @@ class NoiseLab:
             fast = devices.precision("auto", torch.device("cpu")) == "bf16-mixed"
             with torch.inference_mode(), torch.autocast("cpu", dtype=torch.bfloat16, enabled=fast):
                 denoised = self.denoisers[denoiser](noisy, sigma).float()
-            before, after = (metrics.psnr(x, clean, protocol="clamped").item() for x in (noisy, denoised))
+            before = metrics.psnr(noisy, clean, protocol="raw").item()  # the noise is not clipped, so neither is its measure
+            after = metrics.psnr(denoised, clean, protocol="clamped").item()
             alt = (
                 f"{photo} with noise of σ = {sigma_255:g}: left the noisy photo, {_db(before)}; middle the output of "
                 f"{denoiser}, {_db(after)}; right its error, {plots.ERROR_GAIN} times as strong."
