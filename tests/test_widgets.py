@@ -120,7 +120,7 @@ def test_a_frame_against_a_naive_computation(channels):
     error = (frame.noisy - frame.clean).double().numpy()  # not clamped: the noise is not clipped
     assert frame.noisy_psnr == pytest.approx(-10 * math.log10((error**2).mean()), abs=1e-3)
     assert frame.denoised_psnr == pytest.approx(psnr(frame.denoised, frame.clean), abs=1e-3)
-    before, after = (f"{psnr(x, frame.clean):.2f} dB" for x in (frame.noisy, frame.denoised))
+    before, after = (f"{value:.2f} dB" for value in (frame.noisy_psnr, frame.denoised_psnr))
     assert all(words in frame.alt for words in ("cat", "σ = 25", "blur", f"noisy photo, {before}", f"blur, {after}"))
     assert f"noisy, {before}" in frame.caption() and f"denoised, {after}" in frame.caption()
 
