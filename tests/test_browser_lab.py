@@ -50,7 +50,7 @@ def lab(place):
     environment = {k: v for k, v in os.environ.items() if k not in ("COURSE_DATA", "COURSE_PRESET", "COURSE_SEED")}
     environment |= {"JUPYTER_CONFIG_DIR": str(place / "config"), "JUPYTER_DATA_DIR": str(place / "data"),
                     "JUPYTER_RUNTIME_DIR": str(place / "runtime"), "IPYTHONDIR": str(place / "ipython"),
-                    "JUPYTER_NO_CONFIG": "0", "PYTHONUNBUFFERED": "1"}  # fmt: skip
+                    "PYTHONUNBUFFERED": "1"}  # fmt: skip
     log = place / "jupyterlab.log"
     with log.open("w") as file:
         server = subprocess.Popen(command, cwd=place, env=environment, stdout=file, stderr=subprocess.STDOUT)
@@ -98,7 +98,7 @@ def opened(chrome, lab, name: str, place):
         with browser.screenshot_of_failure(page, place):
             page.goto(lab.url.format(name))
             page.locator(".jp-Notebook .jp-CodeCell").first.wait_for()
-            page.locator(".jp-Notebook-ExecutionIndicator[data-status=idle]").wait_for(timeout=300_000)
+            page.locator("#jp-main-statusbar").get_by_text(re.compile(r"Python 3.* \| Idle")).wait_for(timeout=300_000)
             yield page
             assert strangers == []
     finally:
