@@ -64,6 +64,12 @@ class ImagePool:
 
     def __init__(self, images, patch_size: int, scales: tuple[float, ...] = (1.0,)):
         images = list(images)  # an iterator would be used up by the first scale
+        for image in images:
+            if image.dim() != 3:
+                raise ValueError(
+                    f"an image has shape {tuple(image.shape)}, but (C, H, W) is expected: add the channel of a gray one with image[None]."
+                )
+            to_float(image[:, :1, :1])  # raises TypeError for anything but uint8
         pyramid = [resized(image, scale) for scale in scales for image in images]
         if not pyramid:
             raise ValueError("there are no images to cut patches from.")
@@ -77,8 +83,6 @@ class ImagePool:
                 f"patch_size = {patch_size}, but the smallest image side is {small} pixels (at scales {scales}): choose "
                 f"1 to {small}, or leave out the small scales."
             )
-        for image in pyramid:
-            to_float(image[:, :1, :1])  # raises TypeError for anything but uint8
         self.patch_size = patch_size
         self.channels = pyramid[0].shape[0]
         self.pixels = torch.cat([image.reshape(-1) for image in pyramid])

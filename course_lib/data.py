@@ -138,6 +138,15 @@ def verified(root: Path, path: str, content: bytes) -> bytes:
     return content
 
 
+def contents(root: Path, path: str) -> bytes:
+    """The verified content of a file below the data root; ``DataError`` where it cannot be read, or is another one."""
+    try:
+        content = (root / path).read_bytes()
+    except OSError as error:
+        raise DataError(f"{root / path} cannot be read ({error}): see data/README.md for where its data set belongs.") from error
+    return verified(root, path, content)
+
+
 def folder_files(root: Path, folder: str) -> dict[str, bytes]:
     """Name -> verified content of all files that the manifest lists below ``folder``, in the manifest's order."""
     wanted = [path for path in manifest() if path.startswith(folder + "/")]
@@ -150,7 +159,7 @@ def folder_files(root: Path, folder: str) -> dict[str, bytes]:
             "can download this set: put it there in the layout of data/README.md, or set COURSE_DATA to the folder that "
             "holds it."
         )
-    return {path[len(folder) + 1 :]: verified(root, path, (root / path).read_bytes()) for path in wanted}
+    return {path[len(folder) + 1 :]: contents(root, path) for path in wanted}
 
 
 def together(images: list[Tensor]) -> Tensor | tuple[Tensor, ...]:
@@ -211,26 +220,27 @@ def _mnist(name, split, root, color, download):
         source = f"MNIST, official files, {split} split"
         return Dataset(name, found.data[:, None], source, names, found.targets, tuple("0123456789"))
 
+    def stored(path: str) -> str | None:
+        """The file itself, or its ``.gz``, whichever is there."""
+        return next((file for file in (path, f"{path}.gz") if (root / file).is_file()), None)
+
     files = [path for path in manifest() if path.startswith("MNIST/raw/") and not path.endswith(".gz")]
-    if download and not any((root / f"{path}{end}").is_file() for path in files for end in ("", ".gz")):
+    if download and not all(stored(path) for path in files):
         try:
             MNIST(root, download=True)
         except (OSError, RuntimeError) as error:
             raise DataError(f"MNIST could not be downloaded to {root}: {error}") from error
     with tempfile.TemporaryDirectory() as unpacked:  # torchvision reads unpacked files only; the root may be read-only
         for path in files:
-            plain, packed = root / path, root / f"{path}.gz"
-            try:
-                content = plain.read_bytes() if plain.is_file() else gzip.decompress(packed.read_bytes())
-            except FileNotFoundError:
+            file = stored(path)
+            if file is None:
                 raise DataError(
-                    f"{plain} (or .gz) is missing: call load with download=True, or set COURSE_DATA to a folder with "
+                    f"{root / path} (or .gz) is missing: call load with download=True, or set COURSE_DATA to a folder with "
                     "MNIST/raw."
-                ) from None
-            except (OSError, EOFError, gzip.zlib.error) as error:
-                raise DataError(f"{packed} is truncated or altered ({error}). Delete the file and get it again.") from None
+                )
+            content = contents(root, file)
             (Path(unpacked) / path).parent.mkdir(parents=True, exist_ok=True)
-            (Path(unpacked) / path).write_bytes(verified(root, path, content))
+            (Path(unpacked) / path).write_bytes(gzip.decompress(content) if file.endswith(".gz") else content)
         return read(unpacked)
 
 
@@ -254,7 +264,7 @@ def _cifar10_jpeg(name, split, root, color, download):
     path = "cifar10-jpeg/cifar10_jpeg.npz"
     if not (root / path).is_file():
         raise DataError(f"{root / path} is missing: set COURSE_DATA to the folder that holds it, see data/README.md.")
-    with np.load(io.BytesIO(verified(root, path, (root / path).read_bytes()))) as file:
+    with np.load(io.BytesIO(contents(root, path))) as file:
         content, offsets = file[f"{split}_jpeg"], file[f"{split}_offsets"]
         labels, classes = file[f"{split}_labels"], tuple(str(c) for c in file["classes"])
     images = torch.stack([decoded(content[a:b].tobytes(), "RGB") for a, b in zip(offsets[:-1], offsets[1:], strict=True)])

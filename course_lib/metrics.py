@@ -61,11 +61,13 @@ def ssim(estimate: Tensor, clean: Tensor) -> Tensor:
 
     Raises:
         TypeError: for integer images.
-        ValueError: for a wrong or differing shape.
+        ValueError: for a wrong or differing shape, or images smaller than the window of 11×11 pixels.
     """
     from skimage.metrics import structural_similarity
 
     _require_pair(estimate, clean)
+    if min(clean.shape[-2:]) < 11:
+        raise ValueError(f"images are {clean.shape[-2]}×{clean.shape[-1]}, smaller than the 11×11 window of SSIM.")
     values = [
         structural_similarity(
             e, c, channel_axis=0, data_range=1.0, gaussian_weights=True, sigma=1.5, use_sample_covariance=False

@@ -36,7 +36,7 @@ def require_images(images: Tensor, name: str = "images") -> None:
 
     Raises:
         TypeError: for integer images, which would round every noise value.
-        ValueError: for another number of dimensions.
+        ValueError: for another number of dimensions, or no pixels.
     """
     if not torch.is_floating_point(images):
         raise TypeError(
@@ -48,6 +48,8 @@ def require_images(images: Tensor, name: str = "images") -> None:
             f"{name} have shape {tuple(images.shape)}, but (B, C, H, W) is expected: add the missing axes, for a single "
             f"gray image with {name}[None, None]."
         )
+    if images.numel() == 0:
+        raise ValueError(f"{name} have shape {tuple(images.shape)}: there is no pixel in them.")
 
 
 def require_sigma(sigma: float | Tensor) -> None:

@@ -273,6 +273,12 @@ def test_no_images(images, scales):
         ImagePool(images, 3, scales)
 
 
+@pytest.mark.parametrize("shape", [(9, 9), (1, 1, 9, 9)], ids=str)
+def test_images_of_a_wrong_number_of_dimensions(shape):
+    with pytest.raises(ValueError, match=r"\(C, H, W\) is expected"):
+        ImagePool([torch.zeros(shape, dtype=torch.uint8)], 3)
+
+
 def test_gray_and_colour_together():
     with pytest.raises(ValueError, match=r"\[1, 3\] channels"):
         ImagePool(numbered((1, 5, 5), (3, 5, 5)), 3)

@@ -13,6 +13,7 @@ import sys
 from collections import Counter
 from pathlib import Path
 
+import joblib
 import numpy as np
 import pytest
 import torch
@@ -365,11 +366,15 @@ def mnist_files(count=12):
     return files
 
 
+def packed_files(files):
+    return {f"{path}.gz": gzip.compress(content) for path, content in files.items()}
+
+
 @pytest.mark.parametrize("packed", [False, True])
 def test_mnist(packed, monkeypatch, tmp_path):
     files = mnist_files()
-    stored = {f"{path}.gz": gzip.compress(content) for path, content in files.items()} if packed else files
-    write_root(tmp_path, stored, monkeypatch, hashed=files)
+    stored = packed_files(files) if packed else files
+    write_root(tmp_path, stored, monkeypatch, hashed={**files, **stored})
     before = sorted(tmp_path.rglob("*"))
     for count, split in ((12, "train"), (13, "test")):
         found = data.load("mnist", split, root=tmp_path)
@@ -436,20 +441,25 @@ def test_damaged_file_is_refused(case, damage, monkeypatch, tmp_path):
 @DAMAGES
 def test_damaged_gz_of_mnist_is_refused(damage, monkeypatch, tmp_path):
     files = mnist_files()
-    write_root(tmp_path, {f"{path}.gz": gzip.compress(content) for path, content in files.items()}, monkeypatch, files)
+    packed = packed_files(files)
+    listed = write_root(tmp_path, packed, monkeypatch, {**files, **packed})
     data.load("mnist", "train", root=tmp_path)
-    victim = tmp_path / "MNIST/raw/train-images-idx3-ubyte.gz"
-    victim.write_bytes(damage(victim.read_bytes()))
-    assert str(victim.with_suffix("")) in refusal("mnist", "train", tmp_path)
+    path = "MNIST/raw/train-images-idx3-ubyte.gz"
+    content = damage(packed[path])
+    (tmp_path / path).write_bytes(content)
+    message = refusal("mnist", "train", tmp_path)
+    assert str(tmp_path / path) in message
+    assert hashlib.sha256(content).hexdigest()[:16] in message and listed[path][:16] in message
 
 
 def test_gz_of_mnist_with_other_content_is_refused(monkeypatch, tmp_path):
     """A sound gzip file with the images of somebody else."""
     files = mnist_files()
-    listed = write_root(tmp_path, {f"{p}.gz": gzip.compress(content) for p, content in files.items()}, monkeypatch, files)
-    path = "MNIST/raw/train-images-idx3-ubyte"
-    other = idx(pictures(5, 1, 28, 28)[:, 0].numpy())
-    (tmp_path / f"{path}.gz").write_bytes(gzip.compress(other))
+    packed = packed_files(files)
+    listed = write_root(tmp_path, packed, monkeypatch, {**files, **packed})
+    path = "MNIST/raw/train-images-idx3-ubyte.gz"
+    other = gzip.compress(idx(pictures(5, 1, 28, 28)[:, 0].numpy()))
+    (tmp_path / path).write_bytes(other)
     message = refusal("mnist", "train", tmp_path)
     assert path in message and hashlib.sha256(other).hexdigest()[:16] in message and listed[path][:16] in message
 
@@ -464,12 +474,30 @@ def test_one_missing_file_is_refused(name, monkeypatch, tmp_path):
     assert files[1] in str(error.value) and "data/README.md" in str(error.value)
 
 
-def test_one_missing_file_of_mnist_is_refused(monkeypatch, tmp_path):
+def test_one_missing_file_of_mnist_is_refused(monkeypatch, tmp_path, attempts):
+    """… and with download=True the one that is missing is asked for."""
     files = mnist_files()
     write_root(tmp_path, files, monkeypatch)
     (tmp_path / "MNIST/raw/t10k-labels-idx1-ubyte").unlink()
     with pytest.raises(data.DataError, match="t10k-labels-idx1-ubyte"):
         data.load("mnist", "train", root=tmp_path)
+    assert attempts == []
+    with pytest.raises(data.DataError, match="MNIST could not be downloaded"):
+        data.load("mnist", "train", root=tmp_path, download=True)
+    assert attempts
+
+
+def test_a_file_that_cannot_be_read_is_named(monkeypatch, tmp_path):
+    """Without the right to read it, or on a disk that fails: not the same as a file that is missing."""
+    name, split, files, victim = next(one_of_each())
+    write_root(tmp_path, files, monkeypatch)
+
+    def fail(path):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "read_bytes", fail)
+    with pytest.raises(data.DataError, match=r"cannot be read .*Permission denied"):
+        data.load(name, split, root=tmp_path)
 
 
 def test_official_cifar10_of_the_wrong_content_is_refused(empty):
@@ -486,6 +514,13 @@ def test_official_cifar10_of_the_wrong_content_is_refused(empty):
 def test_damaged_olivetti_file_is_refused(content, empty):
     (empty / "olivetti_py3.pkz").write_bytes(content)
     with pytest.raises(data.DataError, match=r"olivetti_py3\.pkz"):
+        data.load("faces", root=empty)
+
+
+def test_olivetti_file_of_other_content_is_refused(empty):
+    """A sound file of that name which holds something else. (Altered bytes are caught by the check sum of its compression.)"""
+    joblib.dump(np.random.default_rng(0).random((7, 4096), np.float32), empty / "olivetti_py3.pkz", compress=6)
+    with pytest.raises(data.DataError, match=r"\(400,64,64\).*olivetti_py3\.pkz"):
         data.load("faces", root=empty)
 
 

@@ -174,6 +174,13 @@ class TestErrors:
             figure(torch.zeros(shape), torch.zeros(shape))
 
 
+@pytest.mark.parametrize("shape", [(10, 40), (40, 10)], ids=str)
+def test_ssim_of_images_smaller_than_its_window(shape):
+    assert metrics.ssim(torch.zeros(1, 1, 11, 40), torch.zeros(1, 1, 11, 40)).item() == pytest.approx(1)
+    with pytest.raises(ValueError, match="11×11 window"):
+        metrics.ssim(torch.zeros(1, 1, *shape), torch.zeros(1, 1, *shape))
+
+
 @pytest.mark.parametrize("protocol", ["quantized", "", "RAW", None])
 def test_unknown_protocol(protocol):
     with pytest.raises(ValueError, match='"quantised", "clamped" or "raw"'):

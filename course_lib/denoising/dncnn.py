@@ -11,7 +11,10 @@ Networks. DnCNN-S has 17 layers and is trained for one σ; DnCNN-B has 20 layers
 (2d + 1)×(2d + 1) pixels.
 
 Source: K. Zhang, W. Zuo, Y. Chen, D. Meng, L. Zhang, *Beyond a Gaussian Denoiser*, IEEE TIP 26(7), 2017,
-arXiv:1608.03981; the optimiser, scales and noise on the fly are those of the authors' released code, version 1.1.
+arXiv:1608.03981; the optimiser, scales and noise on the fly are those of the authors' released code, version 1.1. It
+differs from ours where either works as well: it shrinks the already shrunk image again (so that its scales are 1, 0.9,
+0.72 and 0.504), cuts patches on a grid of 10 pixels, and keeps the statistics of the last batch for batch normalisation
+where we keep a running mean.
 """
 
 from __future__ import annotations
@@ -44,7 +47,7 @@ class Settings(Plan):
     scales: tuple[float, ...] = (1.0, 0.9, 0.8, 0.7)  # each training image enters at these sizes
     sigma_255: tuple[float, float] = (25.0, 25.0)  # lowest and highest σ of a patch, on the 0–255 scale
     # the optimisation
-    steps: int = 82_800  # 50 epochs of 212,000 patches
+    steps: int = 82_800  # × 128 patches: as many as 50 epochs of the 212,000 that the released code cuts out
     batch_size: int = 128
     learning_rate: float = 1e-3
     final_learning_rate: float = 1e-4
@@ -104,7 +107,8 @@ class DnCNN(nn.Module):
         """The clean estimate :math:`\\hat y = z - R(z)`.
 
         Args:
-            noisy: ``(B, C, H, W)`` floating point, nominally in [0, 1], of any height and width.
+            noisy: ``(B, C, H, W)`` floating point, nominally in [0, 1], of any height and width; the network itself
+                computes in the precision of its weights.
             sigma: not used: DnCNN has no input for it. It is here because every denoiser of the course is called alike.
 
         Raises:
@@ -117,7 +121,7 @@ class DnCNN(nn.Module):
                 f"noisy images have {noisy.shape[1]} channels, but this network was made for {self.channels} "
                 f"({'gray' if self.channels == 1 else 'colour'})."
             )
-        return noisy - self(noisy)
+        return noisy - self(noisy.to(next(self.parameters(), noisy).dtype))
 
 
 def loss(residual: Tensor, true_noise: Tensor) -> Tensor:
