@@ -1,4 +1,4 @@
-"""The ``course`` command: list, train and evaluate recipes, and measure speed."""
+"""The ``course`` command: list, train, evaluate and verify recipes, and measure speed."""
 
 from __future__ import annotations
 
@@ -30,6 +30,10 @@ def parser() -> argparse.ArgumentParser:
     evaluate.add_argument("--checkpoint", type=Path, help="a checkpoint of `course train`; default: the shipped weights")
     evaluate.add_argument("--data", help="one data set to evaluate on, rather than those of the preset")
 
+    verify = commands.add_parser("verify", help="evaluate the shipped networks again and compare with their records")
+    verify.add_argument("recipes", nargs="*", help="default: all that are recorded")
+    verify.add_argument("--full", action="store_true", help="all images, not the smallest four of each data set")
+
     bench = commands.add_parser("bench", help="measure speed, as ratios in one run; on a quiet machine")
     bench.add_argument("--seconds", type=float, default=5.0, help="for each measurement; default 5")
     return top
@@ -42,7 +46,7 @@ def main(arguments: list[str] | None = None) -> int:
         parser().error(f"unrecognized arguments: {' '.join(rest)}")
     options.changes = [*getattr(options, "changes", []), *rest]  # argparse takes settings before the options only
     try:
-        return {"list": _list, "train": _train, "evaluate": _evaluate, "bench": _bench}[options.command](options)
+        return {"list": _list, "train": _train, "evaluate": _evaluate, "verify": _verify, "bench": _bench}[options.command](options)
     except KeyboardInterrupt:
         print("course: interrupted", file=sys.stderr)
         return 130
@@ -59,7 +63,7 @@ def _list(options) -> int:
     for name, recipe in recipes.RECIPES.items():
         print(f"{name}: {recipe.title}")
         for preset, chosen in recipe.presets.items():
-            settings, tests = chosen.settings, ", ".join(test for test, _ in chosen.test)
+            settings, tests = chosen.settings, ", ".join(test.data for test in chosen.test)
             print(f"  {preset:6} {settings.steps:,} steps of {settings.batch_size} on {chosen.train[0]}; tested on {tests}")
         for preset in recipe.presets:
             if results.path(name, preset).is_file():
@@ -119,6 +123,29 @@ def _evaluate(options) -> int:
     print(f"{options.checkpoint or 'shipped weights'} on {devices.describe(device)}, 32-true")
     _print_means(recipes.evaluate(options.recipe, options.preset, model.to(device), only=options.data))
     return 0
+
+
+def _verify(options) -> int:
+    from course_lib import recipes, results, verify
+
+    for name in options.recipes:
+        recipes.find(name, "paper")
+    chosen = [run for run in results.recorded() if not options.recipes or run[0] in options.recipes]
+    if not chosen:
+        raise ValueError(f"nothing is recorded of {', '.join(options.recipes)}; course list shows what is.")
+    wrong = 0
+    for recipe, preset in chosen:
+        rows = verify.verify(recipe, preset, full=options.full)
+        print(f"{recipe}, {preset} preset: record and weights have their hashes")
+        for row in rows:
+            verdict = "agrees" if row.agrees else f"DIFFERS by more than {verify.TOLERANCE_DB} dB"
+            wrong += not row.agrees
+            print(
+                f"  {row.data} {row.metric}, {row.images} images: recorded {row.recorded:.3f}, found {row.found:.3f} "
+                f"({row.difference:+.3f} dB): {verdict}"
+            )
+    print(f"{wrong} figures differ" if wrong else "all figures agree")
+    return 1 if wrong else 0
 
 
 def _bench(options) -> int:

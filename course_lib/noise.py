@@ -1,4 +1,4 @@
-"""Noise: what is added to clean images ``(B, C, H, W)`` in [0, 1], and how its strength is written.
+"""Noise and other degradations of clean images ``(B, C, H, W)`` in [0, 1], and how the strength of noise is written.
 
 ``sigma`` is always a standard deviation on the [0, 1] scale of the images. People read and write it on the 0–255 scale
 of the denoising literature; :func:`from_255` is the one place where the one becomes the other.
@@ -6,13 +6,17 @@ of the denoising literature; :func:`from_255` is the one place where the one bec
 
 from __future__ import annotations
 
+import io
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
+import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from course_lib import rng
+from course_lib.batches import to_float, to_uint8
 
 Denoiser = Callable[[Tensor, float], Tensor]
 """``denoiser(noisy, sigma) -> denoised``: images ``(B, C, H, W)`` and σ, both on the [0, 1] scale."""
@@ -152,3 +156,64 @@ def test_noise(clean: Tensor, sigma: float, index: int = 0, *, seed: int = 0) ->
 
 
 test_noise.__test__ = False  # a function of the library, not a test for pytest to collect
+
+
+def bicubic(clean: Tensor, scale: int) -> Tensor:
+    r"""Low resolution at the old size: shrunk to 1/``scale`` of each side, rounded to 8 bit, and enlarged again.
+
+    Both ways by bicubic interpolation with Keys' kernel (a = −1/2), stretched by ``scale`` on the way down so that nothing
+    aliases: MATLAB's ``imresize``, as the literature on super-resolution uses it, except that at the border the weights
+    are normalised where MATLAB mirrors the image.
+
+    Args:
+        clean: images ``(B, C, H, W)``, floating point, in [0, 1]; H and W are multiples of ``scale``.
+        scale: 2, 3, …
+
+    Returns:
+        The blurred images in the shape of ``clean``, float32; they may leave [0, 1] a little at sharp edges.
+
+    Raises:
+        TypeError: for integer images.
+        ValueError: for a wrong shape, or a scale that is no integer of at least 2 or does not divide the sides.
+    """
+    require_images(clean, "clean images")
+    if scale != int(scale) or scale < 2:
+        raise ValueError(f"scale = {scale}, but it must be an integer of at least 2: by how much the sides become smaller.")
+    height, width = clean.shape[-2:]
+    if height % scale or width % scale:
+        raise ValueError(
+            f"images of {height}×{width} pixels cannot be shrunk by scale = {scale}: cut them to multiples of it first, here "
+            f"to {height - height % scale}×{width - width % scale}."
+        )
+    small = F.interpolate(clean.float(), size=(height // scale, width // scale), mode="bicubic", antialias=True)
+    return F.interpolate(to_float(to_uint8(small)), size=(height, width), mode="bicubic", antialias=True)
+
+
+def jpeg(clean: Tensor, quality: int | Sequence[int]) -> Tensor:
+    """JPEG-compressed and decoded, by Pillow (on the CPU, wherever the images are).
+
+    Args:
+        clean: images ``(B, C, H, W)``, gray or colour, floating point, in [0, 1].
+        quality: 1 (small and ugly) to 100, for all images or one for each.
+
+    Returns:
+        The decoded images in the shape of ``clean``, float32.
+
+    Raises:
+        TypeError: for integer images.
+        ValueError: for a wrong shape, images that are neither gray nor colour, or a quality outside 1 to 100.
+    """
+    from PIL import Image
+
+    require_images(clean, "clean images")
+    if clean.shape[1] not in (1, 3):
+        raise ValueError(f"images have {clean.shape[1]} channels, but JPEG takes 1 (gray) or 3 (colour).")
+    qualities = [quality] * len(clean) if isinstance(quality, int) else [int(q) for q in quality]
+    if len(qualities) != len(clean) or not all(1 <= q <= 100 for q in qualities):
+        raise ValueError(f"quality = {quality}: give a number from 1 to 100, or one for each of the {len(clean)} images.")
+    decoded = np.empty((len(clean), *clean.shape[2:], clean.shape[1]), dtype=np.uint8)
+    for i, pixels in enumerate(to_uint8(clean).permute(0, 2, 3, 1).cpu().numpy()):
+        file = io.BytesIO()
+        Image.fromarray(pixels.squeeze(2) if pixels.shape[2] == 1 else pixels).save(file, "JPEG", quality=qualities[i])
+        decoded[i] = np.asarray(Image.open(file)).reshape(pixels.shape)
+    return to_float(torch.from_numpy(decoded).permute(0, 3, 1, 2)).to(clean.device)

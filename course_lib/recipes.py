@@ -10,6 +10,7 @@ import dataclasses
 import difflib
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any, get_args, get_origin, get_type_hints
@@ -19,6 +20,20 @@ from torch import nn
 from course_lib import checkpoints, data, project, results, training, weights
 from course_lib.denoising import dncnn
 
+Measure = Callable[..., list[float]]
+"""``measure(network, images, indices=None)``: one figure for each image, or for those of the given numbers."""
+
+
+@dataclass(frozen=True)
+class Test:
+    """A data set and what is measured on it."""
+
+    __test__ = False  # no test for pytest to collect
+
+    data: str
+    split: str | None
+    metrics: dict[str, Measure]  # by the name that records use
+
 
 @dataclass(frozen=True)
 class Preset:
@@ -26,7 +41,7 @@ class Preset:
 
     settings: training.Plan
     train: tuple[str, str | None]  # data set and split to train on
-    test: tuple[tuple[str, str | None], ...]  # data sets and splits to evaluate on
+    test: tuple[Test, ...]
 
 
 @dataclass(frozen=True)
@@ -34,11 +49,10 @@ class Recipe:
     """A method, ready to run."""
 
     title: str
-    method: ModuleType  # has prepare, batch, step, evaluate
+    method: ModuleType  # has prepare, batch, step
     network: Callable[..., nn.Module]  # network(settings, seed=...)
     to_ship: Callable[[nn.Module], nn.Module]  # the network as it is shipped, and …
     shipped_settings: dict[str, Any]  # … the settings in which that differs
-    sigmas_255: tuple[float, ...]  # noise levels of the evaluation
     presets: dict[str, Preset]
     paper: dict[str, dict[str, dict]]  # data set -> metric -> value, protocol
     color: bool = False  # does it take the photos in colour?
@@ -48,54 +62,81 @@ class Recipe:
         return data.load(name, split, color=self.color and name == "photos")
 
 
-def _psnr(values: dict[str, tuple[float, ...]], sigmas_255: tuple[float, ...]) -> dict[str, dict[str, dict]]:
-    """The paper's PSNR figures, data set -> one for each σ, in the shape of a record."""
+def at_sigmas(*sigmas_255: float) -> dict[str, Measure]:
+    """PSNR of DnCNN on Gaussian noise: ``psnr`` where there is one σ, else ``psnr_15``, ``psnr_25``, …"""
     return {
-        name: {
-            metric_name(sigma, sigmas_255): {"value": value, "protocol": "quantised"}
-            for sigma, value in zip(sigmas_255, row, strict=True)
-        }
-        for name, row in values.items()
+        "psnr" if len(sigmas_255) == 1 else f"psnr_{sigma:g}": partial(dncnn.evaluate, sigma_255=sigma) for sigma in sigmas_255
     }
 
 
-def metric_name(sigma_255: float, sigmas_255: tuple[float, ...]) -> str:
-    """``psnr`` where a recipe is evaluated at one σ, else ``psnr_25``."""
-    return "psnr" if len(sigmas_255) == 1 else f"psnr_{sigma_255:g}"
+def figures(protocol: str, values: dict[str, dict[str, float]]) -> dict[str, dict[str, dict]]:
+    """A paper's figures, data set -> metric -> value, in the shape of a record."""
+    return {d: {m: {"value": v, "protocol": protocol} for m, v in row.items()} for d, row in values.items()}
 
 
 QUICK = dict(depth=8, width=32, batch_norm=False, zero_last=True, batch_size=16, steps=1000, learning_rate=2e-3,
              final_learning_rate=0.0, schedule="cosine", warmup_steps=20, scales=(1.0, 0.5), log_every=25)  # fmt: skip
 BLIND = dict(depth=20, patch_size=50, sigma_255=(0.0, 55.0), steps=150_000)  # 50 epochs of 128 × 3,000 patches
+FOLDED = (dncnn, dncnn.DnCNN, dncnn.folded, {"batch_norm": False})
+
+
+def dncnn_s(sigma_255: float, *, bsd68: float, set12: float) -> Recipe:
+    """DnCNN-S for one σ, with the paper's figures on the two test sets."""
+    tests, sigma = at_sigmas(sigma_255), (sigma_255, sigma_255)
+    return Recipe(
+        f"DnCNN-S: 17 layers, trained for σ = {sigma_255:g}", *FOLDED,
+        {
+            "quick": Preset(dncnn.Settings(**QUICK, sigma_255=sigma), ("photos", "train"), (Test("photos", "test", tests),)),
+            "paper": Preset(dncnn.Settings(sigma_255=sigma), ("bsd400", None),
+                            (Test("bsd68", None, tests), Test("set12", None, tests), Test("photos", "test", tests))),
+        },
+        figures("quantised", {"bsd68": {"psnr": bsd68}, "set12": {"psnr": set12}}),
+    )  # fmt: skip
+
+
+GRAY, COLOR = at_sigmas(15.0, 25.0, 50.0), at_sigmas(15.0, 25.0, 35.0, 50.0)
+UPSCALED = {f"psnr_x{scale}": partial(dncnn.evaluate_upscaled, scale=scale) for scale in (2, 3, 4)}
+DEBLOCKED = {f"psnr_q{quality}": partial(dncnn.evaluate_deblocked, quality=quality) for quality in (10, 20, 30, 40)}
 
 RECIPES: dict[str, Recipe] = {
-    "dncnn_s": Recipe(
-        "DnCNN-S: 17 layers, trained for σ = 25",
-        dncnn, dncnn.DnCNN, dncnn.folded, {"batch_norm": False}, (25.0,),
-        {
-            "quick": Preset(dncnn.Settings(**QUICK), ("photos", "train"), (("photos", "test"),)),
-            "paper": Preset(dncnn.Settings(), ("bsd400", None), (("bsd68", None), ("set12", None))),
-        },
-        _psnr({"bsd68": (29.23,), "set12": (30.436,)}, (25.0,)),
-    ),
+    "dncnn_s": dncnn_s(25.0, bsd68=29.23, set12=30.436),
+    "dncnn_s15": dncnn_s(15.0, bsd68=31.73, set12=32.859),
+    "dncnn_s50": dncnn_s(50.0, bsd68=26.23, set12=27.178),
     "dncnn_b": Recipe(
-        "DnCNN-B: 20 layers, blind, trained for σ in [0, 55]",
-        dncnn, dncnn.DnCNN, dncnn.folded, {"batch_norm": False}, (15.0, 25.0, 50.0),
+        "DnCNN-B: 20 layers, blind, trained for σ in [0, 55]", *FOLDED,
         {
-            "quick": Preset(dncnn.Settings(**QUICK, sigma_255=(0.0, 55.0)), ("photos", "train"), (("photos", "test"),)),
-            "paper": Preset(dncnn.Settings(**BLIND), ("bsd400", None), (("bsd68", None), ("set12", None))),
+            "quick": Preset(dncnn.Settings(**QUICK, sigma_255=(0.0, 55.0)), ("photos", "train"), (Test("photos", "test", GRAY),)),
+            "paper": Preset(dncnn.Settings(**BLIND), ("bsd400", None),
+                            (Test("bsd68", None, GRAY), Test("set12", None, GRAY), Test("photos", "test", GRAY))),
         },
-        _psnr({"bsd68": (31.61, 29.16, 26.23), "set12": (32.680, 30.362, 27.206)}, (15.0, 25.0, 50.0)),
+        figures("quantised", {
+            "bsd68": {"psnr_15": 31.61, "psnr_25": 29.16, "psnr_50": 26.23},
+            "set12": {"psnr_15": 32.680, "psnr_25": 30.362, "psnr_50": 27.206},
+        }),
+    ),
+    "dncnn_3": Recipe(
+        "DnCNN-3: 20 layers for Gaussian noise, super-resolution and JPEG deblocking", *FOLDED,
+        {
+            "quick": Preset(dncnn.Settings(**QUICK, sigma_255=(0.0, 55.0), general=True), ("photos", "train"),
+                            (Test("photos", "test", {**GRAY, **UPSCALED, **DEBLOCKED}),)),
+            "paper": Preset(dncnn.Settings(**{**BLIND, "steps": 400_000}, general=True), ("bsd400", None),  # 128 × 8,000 patches
+                            (Test("bsd68", None, {**GRAY, **DEBLOCKED}), Test("set12", None, {**GRAY, **DEBLOCKED}),
+                             Test("set5", None, UPSCALED), Test("photos", "test", {**GRAY, **UPSCALED, **DEBLOCKED}))),
+        },
+        {
+            **figures("quantised", {"bsd68": {"psnr_15": 31.46, "psnr_25": 29.02, "psnr_50": 26.10}}),
+            **figures("luma, raw, without a border of the scale", {"set5": {"psnr_x2": 37.58, "psnr_x3": 33.75, "psnr_x4": 31.40}}),
+        },
     ),
     "cdncnn_b": Recipe(
-        "CDnCNN-B: DnCNN-B for colour images",
-        dncnn, dncnn.DnCNN, dncnn.folded, {"batch_norm": False}, (15.0, 25.0, 35.0, 50.0),
+        "CDnCNN-B: DnCNN-B for colour images", *FOLDED,
         {
             "quick": Preset(dncnn.Settings(**QUICK, channels=3, sigma_255=(0.0, 55.0)), ("photos", "train"),
-                            (("photos", "test"),)),
-            "paper": Preset(dncnn.Settings(**BLIND, channels=3), ("cbsd432", None), (("cbsd68", None),)),
+                            (Test("photos", "test", COLOR),)),
+            "paper": Preset(dncnn.Settings(**BLIND, channels=3), ("cbsd432", None),
+                            (Test("cbsd68", None, COLOR), Test("photos", "test", COLOR))),
         },
-        _psnr({"cbsd68": (33.89, 31.23, 29.58, 27.92)}, (15.0, 25.0, 35.0, 50.0)),
+        figures("quantised", {"cbsd68": {"psnr_15": 33.89, "psnr_25": 31.23, "psnr_35": 29.58, "psnr_50": 27.92}}),
         color=True,
     ),
 }  # fmt: skip
@@ -138,7 +179,7 @@ def override(settings: training.Plan, changes: dict[str, str]) -> training.Plan:
 
 def _parsed(text: str, kind):
     if get_origin(kind) is tuple:
-        return tuple(float(part) for part in text.split(","))
+        return tuple(get_args(kind)[0](part) for part in text.split(","))
     if kind is bool or bool in get_args(kind):
         if text.lower() in ("true", "yes", "1", "false", "no", "0"):
             return text.lower() in ("true", "yes", "1")
@@ -165,23 +206,33 @@ def train(
     return model, settings, history, images
 
 
-def evaluate(recipe: str, preset: str, model: nn.Module, *, only: str | None = None) -> dict[str, dict[str, dict]]:
+def evaluate(
+    recipe: str, preset: str, model: nn.Module, *, only: str | None = None, count: int | None = None
+) -> dict[str, dict[str, dict]]:
     """Per-image figures of ``model`` on the preset's test data: data set -> metric -> image name -> value.
 
-    ``only`` names one data set instead.
+    Args:
+        recipe, preset: whose data sets and metrics.
+        model: the network, in evaluation mode.
+        only: one data set instead; if the preset does not test on it, the metrics are those of its first test.
+        count: the smallest images of each data set, that many, None for all.
     """
     found, chosen = find(recipe, preset)
-    tests = chosen.test if only is None else ((only, "test" if only in data.SPLIT else None),)
-    figures = {}
-    for name, split in tests:
-        images = found.load(name, split)
-        figures[name] = {
-            metric_name(sigma, found.sigmas_255): dict(
-                zip(images.names, found.method.evaluate(model, images.images, sigma), strict=True)
-            )
-            for sigma in found.sigmas_255
-        }
-    return figures
+    tests = chosen.test
+    if only is not None:
+        tests = [t for t in tests if t.data == only]
+        tests = tests or [Test(only, "test" if only in data.SPLIT else None, chosen.test[0].metrics)]
+    return {test.data: measured(test, found.load(test.data, test.split), model, count) for test in tests}
+
+
+def measured(test: Test, images: data.Dataset, model: nn.Module, count: int | None = None) -> dict[str, dict[str, float]]:
+    """Metric -> image name -> value, of the ``count`` smallest images or of all."""
+    indices = sorted(sorted(range(len(images)), key=lambda i: images.images[i].numel())[:count])
+    names = [images.names[i] for i in indices]
+    return {
+        metric: dict(zip(names, measure(model, images.images, indices=indices), strict=True))
+        for metric, measure in test.metrics.items()
+    }
 
 
 def means(figures: dict[str, dict[str, dict]]) -> dict[str, dict[str, float]]:
@@ -263,7 +314,7 @@ def record(recipe: str, preset: str, file: Path, *, note: str = "", folder: Path
         "settings": settings,
         "data": {
             "train": str(found.load(*chosen.train)),
-            "test": {name: found.load(name, split).source for name, split in chosen.test},
+            "test": {test.data: found.load(test.data, test.split).source for test in chosen.test},
         },
         "seed": content["seed"],
         "device": history["device"],
@@ -281,8 +332,7 @@ def record(recipe: str, preset: str, file: Path, *, note: str = "", folder: Path
         "note": note,
         "weights": {"file": target.name, "sha256": digest, "half_precision": half, "moved_db": round(moved, 5)},
     }
-    results.write(entry, None if folder is None else folder / "results" / f"{recipe}.{preset}.json")
-    return entry
+    return results.open_file(results.write(entry, None if folder is None else folder / "results" / f"{recipe}.{preset}.json"))
 
 
 def budget(settings: training.Plan) -> int:

@@ -1,13 +1,14 @@
 """Recorded runs: one JSON file for each run worth quoting, from which every table of the book is made.
 
-A record holds ``recipe, preset, settings, data, seed, device, precision, versions, commit, source_hash, seconds, steps,
+A record holds ``schema, recipe, preset, settings, data, seed, device, precision, versions, commit, source_hash, seconds, steps,
 throughput``, ``metrics.<data set>.<metric>``, ``per_image.<data set>.<metric>`` (image name -> value), and
 ``paper.<data set>.<metric>`` with ``value`` and ``protocol``. ``short`` is true where the run had less than the paper's
-budget, and ``note`` says why.
+budget, and ``note`` says why. ``sha256`` is the hash of all the rest: a record is written by a run, not by hand.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import platform
@@ -15,6 +16,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from course_lib import project
+
+SCHEMA = 1
+"""Number of the layout described above; a record of another one is refused."""
 
 REQUIRED = (
     "recipe", "preset", "settings", "data", "seed", "device", "precision", "versions", "commit", "source_hash", "seconds",
@@ -59,10 +63,21 @@ def versions() -> dict[str, str]:
     return found
 
 
+def digest(record: dict) -> str:
+    """SHA-256 of everything in the record but ``sha256`` itself."""
+    rest = {key: value for key, value in record.items() if key != "sha256"}
+    return hashlib.sha256(json.dumps(rest, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
+
+
 def check(record: dict) -> None:
     """Raise ``RecordError`` unless the record is complete and each metric is the mean of its per-image values."""
     if not isinstance(record, dict):
         raise RecordError(f"a record is a JSON object, but this is {type(record).__name__}.")
+    if record.get("schema", SCHEMA) != SCHEMA:
+        raise RecordError(
+            f"the record of {record.get('recipe', '?')} has schema {record['schema']}, but this version of course_lib reads "
+            f"schema {SCHEMA}: take both from the same commit."
+        )
     missing = [key for key in REQUIRED if key not in record]
     if missing:
         raise RecordError(f"the record of {record.get('recipe', '?')} lacks {', '.join(missing)}.")
@@ -74,8 +89,10 @@ def check(record: dict) -> None:
 
 
 def write(record: dict, file: Path | None = None) -> Path:
-    """Check a record and write it to its place (or to ``file``); returns where."""
+    """Check a record and write it, with its schema and hash, to its place (or to ``file``); returns where."""
     check(record)
+    record = json.loads(json.dumps({"schema": SCHEMA, **record}))  # as it will be read: tuples have become lists
+    record["sha256"] = digest(record)
     file = file or path(record["recipe"], record["preset"])
     file.parent.mkdir(parents=True, exist_ok=True)
     unfinished = file.with_name(file.name + ".unfinished")
@@ -88,21 +105,31 @@ def read(recipe: str, preset: str = "paper") -> dict:
     """The record of a run.
 
     Raises:
-        RecordError: if there is none, or it is damaged or incomplete; names those there are.
+        RecordError: if there is none (names those there are), or it is damaged, altered or incomplete.
     """
     file = path(recipe, preset)
+    if not file.is_file():
+        there = ", ".join(".".join(run) for run in recorded()) or "none"
+        raise RecordError(f'no run "{recipe}" with preset "{preset}" is recorded; recorded runs: {there}.')
+    return open_file(file)
+
+
+def open_file(file: Path) -> dict:
+    """The record in ``file``, checked; raises ``RecordError`` where it is damaged, altered or incomplete."""
     try:
         record = json.loads(file.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        there = ", ".join(sorted(p.stem for p in file.parent.glob("*.json"))) or "none"
-        raise RecordError(f'no run "{recipe}" with preset "{preset}" is recorded; recorded runs: {there}.') from None
-    except ValueError as error:
-        raise RecordError(f"{file} is not a readable record ({error}): restore it from the repository.") from error
-    try:
         check(record)
-    except (AttributeError, TypeError) as error:  # an entry of another shape, such as a list for a dictionary
+    except (OSError, ValueError, AttributeError, TypeError) as error:  # no JSON, or an entry of another shape
         raise RecordError(f"{file} is not a readable record ({error}): restore it from the repository.") from error
+    if record.get("sha256") != digest(record):
+        raise RecordError(f"{file} was altered after its run: its SHA-256 is not the one it states. Restore it from the repository.")
     return record
+
+
+def recorded() -> list[tuple[str, str]]:
+    """(recipe, preset) of every record there is."""
+    files = sorted((project.home() / "data" / "results").glob("*.json"))
+    return [tuple(file.stem.split(".", 1)) for file in files]
 
 
 def compare(record: dict) -> list[Comparison]:

@@ -17,7 +17,7 @@ from course_lib.denoising import dncnn
 
 PACKAGE = Path(course_lib.__file__).resolve().parent
 PRESETS = [(name, preset) for name, recipe in recipes.RECIPES.items() for preset in recipe.presets]
-TINY = {"depth": "2", "width": "4", "steps": "3", "batch_size": "2"}
+TINY = {"depth": "2", "width": "4", "steps": "3", "batch_size": "9"}
 
 
 @pytest.fixture
@@ -49,7 +49,7 @@ def trained(recipe, preset, home):
 @pytest.mark.parametrize(
     ("recipe", "preset", "message"),
     [
-        ("dncn_s", "quick", r'unknown recipe "dncn_s" \(did you mean dncnn_s\?\); there are dncnn_s, dncnn_b, cdncnn_b'),
+        ("dncn_s", "quick", r'unknown recipe "dncn_s" \(did you mean dncnn_s\?\); there are dncnn_s, dncnn_s15, dncnn_s50, dncnn_b, '),
         ("xyz", "quick", r'unknown recipe "xyz"; there are dncnn_s'),
         ("dncnn_b", "papr", r'unknown preset "papr" \(did you mean paper\?\); dncnn_b has quick, paper\.'),
     ],
@@ -63,7 +63,7 @@ def test_unknown_names(recipe, preset, message):
     ("name", "text", "value"),
     [("depth", "8", 8), ("learning_rate", "1e-2", 0.01), ("weight_decay", "1", 1.0), ("sigma_255", "0,55", (0.0, 55.0)),
      ("scales", "1", (1.0,)), ("batch_norm", "false", False), ("zero_last", "Yes", True), ("compile", "0", False),
-     ("schedule", "cosine", "cosine"), ("precision", "bf16-mixed", "bf16-mixed")],
+     ("factors", "3,4", (3, 4)), ("general", "true", True), ("schedule", "cosine", "cosine"), ("precision", "bf16-mixed", "bf16-mixed")],
 )  # fmt: skip
 def test_override(name, text, value):
     settings = dncnn.Settings()
@@ -84,7 +84,8 @@ def test_a_value_of_a_wrong_type(name, text):
 
 @pytest.mark.parametrize(
     ("name", "text"),
-    [("depth", "1"), ("steps", "-1"), ("sigma_255", "55,0"), ("sigma_255", "25"), ("schedule", "linear"),
+    [("depth", "1"), ("steps", "-1"), ("sigma_255", "55,0"), ("sigma_255", "25"), ("factors", "1,2"),
+     ("jpeg_quality", "0,50"), ("schedule", "linear"),
      ("optimizer", "lion"), ("precision", "16")],
 )  # fmt: skip
 def test_a_value_that_makes_no_sense(name, text):
@@ -98,8 +99,15 @@ def test_an_unknown_setting():
 
 
 def test_metric_names():
-    assert recipes.metric_name(25.0, (25.0,)) == "psnr"
-    assert [recipes.metric_name(s, (15.0, 7.5)) for s in (15.0, 7.5)] == ["psnr_15", "psnr_7.5"]
+    assert list(recipes.at_sigmas(25.0)) == ["psnr"]
+    assert list(recipes.at_sigmas(15.0, 7.5)) == ["psnr_15", "psnr_7.5"]
+
+
+def test_general_training_needs_a_patch_for_each_degradation():
+    general = recipes.find("dncnn_3", "quick")[1].settings
+    with pytest.raises(ValueError, match="batch_size = 8: DnCNN-3 needs 9"):
+        recipes.override(general, {"batch_size": "8"})
+    assert recipes.override(general, {"batch_size": "6", "factors": "2,3"}).batch_size == 6
 
 
 # --- what is in the dictionary --------------------------------------------------------------------------------------------
@@ -107,7 +115,8 @@ def test_metric_names():
 
 @pytest.mark.parametrize(
     ("recipe", "depth", "patch_size", "sigma_255", "channels", "parameters"),
-    [("dncnn_s", 17, 40, (25, 25), 1, 555_137), ("dncnn_b", 20, 50, (0, 55), 1, 665_921),
+    [("dncnn_s", 17, 40, (25, 25), 1, 555_137), ("dncnn_s15", 17, 40, (15, 15), 1, 555_137),
+     ("dncnn_s50", 17, 40, (50, 50), 1, 555_137), ("dncnn_b", 20, 50, (0, 55), 1, 665_921), ("dncnn_3", 20, 50, (0, 55), 1, 665_921),
      ("cdncnn_b", 20, 50, (0, 55), 3, 668_227)],
 )  # fmt: skip
 def test_paper_presets_are_as_published(recipe, depth, patch_size, sigma_255, channels, parameters):
@@ -125,6 +134,9 @@ def test_paper_presets_are_as_published(recipe, depth, patch_size, sigma_255, ch
 @pytest.mark.parametrize(
     ("recipe", "name", "values"),
     [("dncnn_s", "bsd68", {"psnr": 29.23}), ("dncnn_s", "set12", {"psnr": 30.436}),
+     ("dncnn_s15", "bsd68", {"psnr": 31.73}), ("dncnn_s15", "set12", {"psnr": 32.859}),
+     ("dncnn_s50", "bsd68", {"psnr": 26.23}), ("dncnn_s50", "set12", {"psnr": 27.178}),
+     ("dncnn_3", "bsd68", {"psnr_15": 31.46, "psnr_25": 29.02, "psnr_50": 26.10}),
      ("dncnn_b", "bsd68", {"psnr_15": 31.61, "psnr_25": 29.16, "psnr_50": 26.23}),
      ("dncnn_b", "set12", {"psnr_15": 32.680, "psnr_25": 30.362, "psnr_50": 27.206}),
      ("cdncnn_b", "cbsd68", {"psnr_15": 33.89, "psnr_25": 31.23, "psnr_35": 29.58, "psnr_50": 27.92})],
@@ -132,21 +144,34 @@ def test_paper_presets_are_as_published(recipe, depth, patch_size, sigma_255, ch
 def test_published_figures(recipe, name, values):
     found, chosen = recipes.find(recipe, "paper")
     assert found.paper[name] == {metric: {"value": v, "protocol": "quantised"} for metric, v in values.items()}
-    assert name in dict(chosen.test)
+    assert set(values) <= {metric for test in chosen.test if test.data == name for metric in test.metrics}
+
+
+def test_published_super_resolution():
+    figures = recipes.RECIPES["dncnn_3"].paper["set5"]
+    assert {metric: figure["value"] for metric, figure in figures.items()} == {"psnr_x2": 37.58, "psnr_x3": 33.75, "psnr_x4": 31.40}
+    assert all("luma, raw" in figure["protocol"] for figure in figures.values())
+
+
+@pytest.mark.parametrize("recipe", recipes.RECIPES)
+def test_every_published_figure_is_measured(recipe):
+    found, chosen = recipes.find(recipe, "paper")
+    measured = {test.data: set(test.metrics) for test in chosen.test}
+    assert all(set(figures) <= measured[name] for name, figures in found.paper.items())
 
 
 @pytest.mark.parametrize(("recipe", "preset"), PRESETS)
 def test_preset_builds_network_and_batch(home, recipe, preset):
     found, chosen = recipes.find(recipe, preset)
-    plan = replace(chosen.settings, batch_size=2)
+    plan = replace(chosen.settings, batch_size=9)
     images = found.load(*chosen.train)
     assert images.images.shape[1] == plan.channels, "the data set has as many channels as the network"
     pool = found.method.prepare(images.images, plan)
     noisy, clean = found.method.batch(pool, 0, rng.generator(0, 0, 0, "batch"), plan)
-    assert noisy.shape == clean.shape == (2, plan.channels, plan.patch_size, plan.patch_size)
+    assert noisy.shape == clean.shape == (9, plan.channels, plan.patch_size, plan.patch_size)
     loss, values = found.method.step(found.network(plan, seed=0), (noisy, clean))
     assert loss.isfinite() and loss.requires_grad and not values["psnr"].requires_grad
-    for name, split in (chosen.train, *chosen.test):
+    for name, split in (chosen.train, *((test.data, test.split) for test in chosen.test)):
         assert name in data.LOADERS and (split in ("train", "test")) == (name in data.SPLIT)
 
 
@@ -164,12 +189,13 @@ def test_end_to_end(home, recipe, preset):
     assert all(torch.equal(t, again.state_dict()[name]) for name, t in model.cpu().state_dict().items())
 
     written = recipes.record(recipe, preset, file, note="a test")
-    assert results.read(recipe, preset) == json.loads(json.dumps(written))
+    assert results.read(recipe, preset) == json.loads(json.dumps(written)) == written
     found, chosen = recipes.find(recipe, preset)
     figures = recipes.evaluate(recipe, preset, recipes.shipped(recipe, preset))
-    assert list(figures) == [name for name, _ in chosen.test] == list(written["metrics"]) == list(written["data"]["test"])
+    measured = {test.data: list(test.metrics) for test in chosen.test}
+    assert list(figures) == list(measured) == list(written["metrics"]) == list(written["data"]["test"])
     for name, metrics in figures.items():
-        assert list(metrics) == [recipes.metric_name(s, found.sigmas_255) for s in found.sigmas_255]
+        assert list(metrics) == measured[name]
         for metric, values in metrics.items():
             assert list(values) == ["one", "two"]
             assert written["per_image"][name][metric] == pytest.approx(values, abs=1e-4)
@@ -252,6 +278,24 @@ def test_evaluate_on_one_data_set(home):
         "psnr_15", "psnr_25", "psnr_35", "psnr_50"]  # fmt: skip
 
 
+def test_evaluate_the_smallest_images(home, monkeypatch):
+    """Each keeps the noise of its own number, so that the figures are those of evaluating all."""
+    sizes = ((60, 50), (40, 40), (40, 41), (30, 60))
+    draws = torch.Generator().manual_seed(0)
+    images = tuple(torch.randint(0, 256, (1, *size), dtype=torch.uint8, generator=draws) for size in sizes)
+    monkeypatch.setattr(data, "load", lambda name, split=None, *, color=False: data.Dataset(name, images, "drawn", tuple("abcd")))
+    model = dncnn.DnCNN(dncnn.Settings(depth=2, width=4)).eval()
+    few = recipes.evaluate("dncnn_3", "quick", model, count=2)["photos"]
+    everything = recipes.evaluate("dncnn_3", "quick", model)["photos"]
+    assert list(few) == list(everything) and list(few["psnr_25"]) == ["b", "c"] and list(everything["psnr_25"]) == list("abcd")
+    assert all(values == {n: everything[metric][n] for n in values} for metric, values in few.items())
+
+
+def test_evaluate_on_a_data_set_of_the_preset_takes_its_metrics(home):
+    model = dncnn.DnCNN(dncnn.Settings(depth=2, width=4)).eval()
+    assert list(recipes.evaluate("dncnn_3", "paper", model, only="set5")["set5"]) == ["psnr_x2", "psnr_x3", "psnr_x4"]
+
+
 # --- the house ------------------------------------------------------------------------------------------------------------
 
 MODULES = {
@@ -259,7 +303,7 @@ MODULES = {
     for file in sorted(PACKAGE.rglob("*.py"))
     if file.parent != PACKAGE or file.stem != "__init__"
 }
-ROOF = {"recipes", "cli", "bench"}
+ROOF = {"recipes", "cli", "bench", "verify"}
 GROUND = [name for name, file in MODULES.items() if file.parent == PACKAGE and name not in ROOF]
 ROOMS = [name for name, file in MODULES.items() if file.parent != PACKAGE]
 

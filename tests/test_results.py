@@ -25,6 +25,7 @@ RECORD = {
               "cbsd68": {"psnr": {"value": 30.0, "protocol": "quantised"}}},
     "short": True,
 }  # fmt: skip
+WRITTEN = {"schema": 1, **RECORD, "sha256": results.digest({"schema": 1, **RECORD})}
 
 
 def record(**changes) -> dict:
@@ -53,14 +54,14 @@ def stored(home: Path, content: str | bytes) -> Path:
 def test_round_trip(home):
     file = results.write(record())
     assert file == results.path("toy", "paper") == home / "data" / "results" / "toy.paper.json"
-    assert results.read("toy") == results.read("toy", "paper") == RECORD
+    assert results.read("toy") == results.read("toy", "paper") == WRITTEN
     assert "σ" in file.read_text(encoding="utf-8"), "words are to be read in the file itself"
 
 
 def test_write_to_another_file(home, tmp_path):
     file = tmp_path / "deeper" / "still" / "a.json"
     assert results.write(record(), file) == file
-    assert json.loads(file.read_text(encoding="utf-8")) == RECORD
+    assert results.open_file(file) == WRITTEN
     assert not results.path("toy", "paper").exists()
 
 
@@ -86,7 +87,7 @@ def test_interrupted_writing_leaves_the_old_record(home, monkeypatch, moment):
         patched.setattr(Path, "write_text", half) if moment == "while writing" else patched.setattr(Path, "replace", stop)
         with pytest.raises(KeyboardInterrupt):
             results.write(record(seed=1))
-    assert results.read("toy") == RECORD
+    assert results.read("toy") == WRITTEN
     results.write(record(seed=1))  # what the interruption left is no obstacle
     assert results.read("toy")["seed"] == 1
 
@@ -110,7 +111,7 @@ def test_a_missing_key_is_named(home, key):
         results.write(record())
         with pytest.raises(results.RecordError, match=rf"toy lacks {key}\."):
             results.write(incomplete)
-        assert results.read("toy") == RECORD, "a record that is refused must not replace the one there was"
+        assert results.read("toy") == WRITTEN, "a record that is refused must not replace the one there was"
     stored(home, json.dumps(incomplete))
     with pytest.raises(results.RecordError, match=rf"lacks {key}\."):
         results.read("toy")

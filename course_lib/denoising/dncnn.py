@@ -7,8 +7,9 @@ return zero. Batch normalisation makes the deep stack trainable, and the two hel
 Loss, over N patches (equation 1 of the paper): :math:`\ell = \frac{1}{2N}\sum_i \lVert R(z_i) - (z_i - y_i)\rVert_F^2`.
 
 Networks. DnCNN-S has 17 layers and is trained for one σ; DnCNN-B has 20 layers and is trained *blind*, with a σ from
-[0, 55] for each patch. All convolutions are 3×3 with 64 channels, without pooling, so that d layers see
-(2d + 1)×(2d + 1) pixels.
+[0, 55] for each patch; DnCNN-3 is DnCNN-B with two more tasks, super-resolution and JPEG deblocking: what bicubic
+interpolation or a decoder gets wrong is a residual as well. All convolutions are 3×3 with 64 channels, without pooling,
+so that d layers see (2d + 1)×(2d + 1) pixels.
 
 Source: K. Zhang, W. Zuo, Y. Chen, D. Meng, L. Zhang, *Beyond a Gaussian Denoiser*, IEEE TIP 26(7), 2017,
 arXiv:1608.03981; the optimiser, scales and noise on the fly are those of the authors' released code, version 1.1. It
@@ -19,17 +20,20 @@ where we keep a running mean.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
-from course_lib import noise, rng
+from course_lib import noise, rng, weights
 from course_lib.batches import ImagePool
 from course_lib.denoising import evaluation
 from course_lib.noise import require_images
 from course_lib.training import Plan
+
+BN_EPS = 1e-4  # of the authors' batch normalisation
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,6 +50,9 @@ class Settings(Plan):
     patch_size: int = 40  # side in pixels: 40 for one σ, 50 blind
     scales: tuple[float, ...] = (1.0, 0.9, 0.8, 0.7)  # each training image enters at these sizes
     sigma_255: tuple[float, float] = (25.0, 25.0)  # lowest and highest σ of a patch, on the 0–255 scale
+    general: bool = False  # DnCNN-3: a third of a batch gets noise, a third low resolution, a third JPEG compression
+    factors: tuple[int, ...] = (2, 3, 4)  # … of the low resolution, in equal parts
+    jpeg_quality: tuple[int, int] = (5, 99)  # … lowest and highest
     # the optimisation
     steps: int = 82_800  # × 128 patches: as many as 50 epochs of the 212,000 that the released code cuts out
     batch_size: int = 128
@@ -64,6 +71,22 @@ class Settings(Plan):
             raise ValueError(f"sigma_255 = {self.sigma_255}: give a lowest and a highest σ between 0 and 255, such as 0,55.")
         if not self.scales or min(self.scales) <= 0:
             raise ValueError(f"scales = {self.scales}: give one or more positive factors, such as 1,0.5.")
+        if self.general and self.batch_size < 3 * len(self.factors):
+            raise ValueError(f"batch_size = {self.batch_size}: DnCNN-3 needs {3 * len(self.factors)}, one patch for each degradation.")
+        if not self.factors or min(self.factors) < 2:
+            raise ValueError(f"factors = {self.factors}: give one or more integers of at least 2, such as 2,3,4.")
+        if len(self.jpeg_quality) != 2 or not 1 <= self.jpeg_quality[0] <= self.jpeg_quality[1] <= 100:
+            raise ValueError(f"jpeg_quality = {self.jpeg_quality}: give a lowest and a highest between 1 and 100, such as 5,99.")
+
+    @property
+    def cut(self) -> int:
+        """Side of the patches before their degradation.
+
+        Low resolution needs a multiple of every factor; eight pixels more than ``patch_size`` let the blocks of JPEG
+        begin anywhere in what is left.
+        """
+        multiple = math.lcm(*self.factors)
+        return multiple * math.ceil((self.patch_size + 8) / multiple) if self.general else self.patch_size
 
 
 class DnCNN(nn.Module):
@@ -83,7 +106,7 @@ class DnCNN(nn.Module):
         for _ in range(settings.depth - 2):
             layers.append(nn.Conv2d(width, width, 3, padding=1, bias=not norm))
             if norm:
-                layers.append(nn.BatchNorm2d(width, eps=1e-4))
+                layers.append(nn.BatchNorm2d(width, eps=BN_EPS))
             layers.append(nn.ReLU(inplace=True))
         layers.append(nn.Conv2d(width, channels, 3, padding=1))
         self.layers = nn.Sequential(*layers)
@@ -135,7 +158,7 @@ def loss(residual: Tensor, true_noise: Tensor) -> Tensor:
 
 def prepare(images: Iterable[Tensor], settings: Settings) -> ImagePool:
     """Training images, uint8 ``(C, H, W)``, as the pool from which :func:`batch` cuts patches."""
-    pool = ImagePool(images, settings.patch_size, settings.scales)
+    pool = ImagePool(images, settings.cut, settings.scales)
     if pool.channels != settings.channels:
         raise ValueError(f"channels = {settings.channels}, but the training images have {pool.channels}.")
     return pool
@@ -144,9 +167,36 @@ def prepare(images: Iterable[Tensor], settings: Settings) -> ImagePool:
 def batch(data: ImagePool, step: int, generator: torch.Generator, settings: Settings) -> tuple[Tensor, Tensor]:
     """(noisy, clean) patches ``(B, C, P, P)``: new places, new orientations and new noise in every step."""
     clean = data.patches(settings.batch_size, generator)
+    if settings.general:
+        return general_batch(clean, generator, settings)
+    return with_noise(clean, generator, settings), clean
+
+
+def with_noise(clean: Tensor, generator: torch.Generator, settings: Settings) -> Tensor:
+    """Every patch gets a σ of its own, and noise of that strength."""
     low, high = (noise.from_255(s) for s in settings.sigma_255)
     sigma = noise.uniform_sigma(low, high, len(clean), generator)
-    return noise.gaussian(clean, sigma, generator, clip=False), clean
+    return noise.gaussian(clean, sigma, generator, clip=False)
+
+
+def general_batch(clean: Tensor, generator: torch.Generator, settings: Settings) -> tuple[Tensor, Tensor]:
+    """DnCNN-3: the first third of the patches gets noise, the second low resolution, the last JPEG compression.
+
+    Thirds of fixed size rather than a draw for each patch: every step sees all tasks, and all shapes stay the same. The
+    patches are degraded with a margin, which is then cut off, because a real image goes on beyond a patch.
+    """
+    first, second, third = clean.tensor_split(3)
+    low, high = settings.jpeg_quality
+    quality = torch.randint(low, high + 1, (len(third),), generator=generator, device=generator.device)
+    degraded = torch.cat([
+        with_noise(first, generator, settings),
+        *(noise.bicubic(part, factor)
+          for part, factor in zip(second.tensor_split(len(settings.factors)), settings.factors, strict=True)),
+        noise.jpeg(third, quality.tolist()),
+    ])  # fmt: skip
+    p = settings.patch_size
+    top, left = torch.randint(settings.cut - p + 1, (2,), generator=generator, device=generator.device).tolist()
+    return tuple(images[..., top : top + p, left : left + p].contiguous() for images in (degraded, clean))
 
 
 def step(model: nn.Module, batch: tuple[Tensor, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
@@ -158,45 +208,76 @@ def step(model: nn.Module, batch: tuple[Tensor, Tensor]) -> tuple[Tensor, dict[s
     return loss(residual, true_noise), {"psnr": -10 * torch.log10(error)}
 
 
-def evaluate(model: DnCNN, images: Iterable[Tensor], sigma_255: float, *, seed: int = 0) -> list[float]:
+def evaluate(
+    model: DnCNN, images: Iterable[Tensor], sigma_255: float, *, indices: Sequence[int] | None = None, seed: int = 0
+) -> list[float]:
     """PSNR in dB of each image, by the paper's protocol: whole images, unclipped noise, 8-bit output, float32.
 
     Args:
         model: in evaluation mode.
         images: uint8 ``(C, H, W)``.
         sigma_255: noise on the 0–255 scale.
+        indices: numbers of the images to measure, None for all.
         seed: of the test noise.
     """
+    denoise, device = _ready(model)
+    sigma = noise.from_255(sigma_255)
+    return evaluation.psnr_per_image(denoise, images, sigma, protocol="quantised", indices=indices, seed=seed, device=device)
+
+
+def evaluate_upscaled(model: DnCNN, images: Iterable[Tensor], scale: int, *, indices: Sequence[int] | None = None) -> list[float]:
+    """PSNR in dB of each image after super-resolution; see :func:`course_lib.denoising.evaluation.psnr_upscaled`."""
+    denoise, device = _ready(model)
+    return evaluation.psnr_upscaled(denoise, images, scale, indices=indices, device=device)
+
+
+def evaluate_deblocked(model: DnCNN, images: Iterable[Tensor], quality: int, *, indices: Sequence[int] | None = None) -> list[float]:
+    """PSNR in dB of each image after JPEG deblocking; see :func:`course_lib.denoising.evaluation.psnr_deblocked`."""
+    denoise, device = _ready(model)
+    return evaluation.psnr_deblocked(denoise, images, quality, indices=indices, device=device)
+
+
+def _ready(model: DnCNN):
+    """The folded network's ``denoise``, and the device of ``model``, on which it computes."""
     device = next(model.parameters()).device
-    network = folded(model).to(device)
-    return evaluation.psnr_per_image(
-        network.denoise, images, noise.from_255(sigma_255), protocol="quantised", seed=seed, device=device
-    )
+    return folded(model).to(device).denoise, device
 
 
 def folded(model: DnCNN) -> DnCNN:
     """The same function without batch normalisation: its scale and shift moved into the convolutions before it.
 
-    In evaluation mode :math:`\\mathrm{BN}(Wx) = \\gamma (Wx - \\mu) / \\sqrt{v + \\epsilon} + \\beta` is affine, hence a
-    convolution with weight :math:`W \\gamma / \\sqrt{v + \\epsilon}` and bias
-    :math:`\\beta - \\gamma \\mu / \\sqrt{v + \\epsilon}`. The result has 555,137 parameters for DnCNN-S, and is how the
-    authors distribute their weights. Returns a new network in evaluation mode; ``model`` is left as it is.
+    :func:`course_lib.weights.convolutions` has the formula. The result has 555,137 parameters for DnCNN-S, and is how
+    the authors distribute their weights. Returns a new network in evaluation mode; ``model`` is left as it is.
     """
-    convolutions = [layer for layer in model.layers if isinstance(layer, nn.Conv2d)]
-    norms = [layer for layer in model.layers if isinstance(layer, nn.BatchNorm2d)]
-    width = convolutions[0].out_channels
-    plain = DnCNN(Settings(depth=len(convolutions), width=width, channels=model.channels, batch_norm=False))
+    return from_published(model.state_dict(), eps=BN_EPS)
+
+
+def from_published(state: Mapping[str, Tensor], *, eps: float = 1e-5) -> DnCNN:
+    """A network with weights that others published for DnCNN, in evaluation mode, batch normalisation folded.
+
+    Both layouts in use are understood, whatever the layers are called: Conv + ReLU with the batch normalisation already
+    in the biases (the authors' weights), and Conv + BN + ReLU (third-party ports). Depth, width and channels are those
+    of the tensors. In both the network's output is the residual, as here.
+
+    Args:
+        state: the state dict, ``torch.load(file, map_location="cpu", weights_only=True)``.
+        eps: of the batch normalisation, where there is one: 1e-5 is PyTorch's default, 1e-4 the authors'.
+
+    Raises:
+        weights.WeightsError: for tensors that are not a DnCNN's.
+    """
+    stack = weights.convolutions(state, eps=eps)
+    shapes = [tuple(weight.shape) for weight, _ in stack]
+    width, channels = (shapes[0][0], shapes[0][1]) if shapes else (0, 0)
+    expected = [(width, channels, 3, 3), *[(width, width, 3, 3)] * (len(shapes) - 2), (channels, width, 3, 3)]
+    if len(shapes) < 2 or shapes != expected:
+        raise weights.WeightsError(f"convolutions of the shapes {shapes} are not those of a DnCNN.")
+    plain = DnCNN(Settings(depth=len(stack), width=width, channels=channels, batch_norm=False))
     targets = [layer for layer in plain.layers if isinstance(layer, nn.Conv2d)]
     with torch.no_grad():
-        for i, (target, source) in enumerate(zip(targets, convolutions, strict=True)):
-            target.weight.copy_(source.weight)
-            if source.bias is not None:
-                target.bias.copy_(source.bias)
-            if norms and 0 < i < len(convolutions) - 1:
-                norm = norms[i - 1]
-                scale = norm.weight / (norm.running_var + norm.eps).sqrt()
-                target.weight.mul_(scale.view(-1, 1, 1, 1).to(target.weight.device))
-                target.bias.copy_(norm.bias - norm.running_mean * scale)
+        for target, (weight, bias) in zip(targets, stack, strict=True):
+            target.weight.copy_(weight)
+            target.bias.copy_(bias)
     return plain.to(memory_format=torch.channels_last).eval()
 
 

@@ -1,13 +1,17 @@
-"""How the denoisers of this part are measured: the same noisy images for all, one PSNR for each image."""
+"""How the denoisers of this part are measured: the same degraded images for all, one PSNR for each image.
+
+Each function takes ``indices``, the numbers of the images to measure, None for all: an image's noise depends on its
+number, so that measuring a few of them gives the same figures as measuring all.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 import torch
 from torch import Tensor
 
-from course_lib import metrics
+from course_lib import metrics, noise
 from course_lib.batches import to_float
 from course_lib.noise import Denoiser, test_noise
 
@@ -19,6 +23,7 @@ def psnr_per_image(
     sigma: float,
     *,
     protocol: metrics.Protocol,
+    indices: Sequence[int] | None = None,
     seed: int = 0,
     device: torch.device | str = "cpu",
 ) -> list[float]:
@@ -31,13 +36,87 @@ def psnr_per_image(
         images: uint8 ``(C, H, W)``.
         sigma: noise on the [0, 1] scale.
         protocol: see :func:`course_lib.metrics.psnr`; DnCNN and FFDNet report ``"quantised"``.
+        indices: numbers of the images to measure.
         seed: of the test noise.
         device: where the denoiser computes.
     """
     values = []
-    for index, image in enumerate(images):
+    for index, image in _chosen(images, indices):
         clean = to_float(image)[None]
         noisy = test_noise(clean, sigma, index, seed=seed)
         denoised = denoiser(noisy.to(device), sigma).cpu()
         values.append(metrics.psnr(denoised, clean, protocol=protocol).item())
     return values
+
+
+@torch.inference_mode()
+def psnr_upscaled(
+    restorer: Callable[[Tensor], Tensor],
+    images: Iterable[Tensor],
+    scale: int,
+    *,
+    indices: Sequence[int] | None = None,
+    device: torch.device | str = "cpu",
+) -> list[float]:
+    """PSNR in dB of each image after super-resolution by ``scale``, by the procedure of the authors of DnCNN.
+
+    The image is cut to multiples of ``scale``, shrunk in 8 bit and enlarged again by bicubic interpolation
+    (:func:`course_lib.noise.bicubic`), all in colour; the restorer then gets its luma. The PSNR is that of the luma,
+    raw, without a border of ``scale`` pixels.
+
+    Args:
+        restorer: blurred luma ``(1, 1, H, W)`` in [0, 1] -> restored luma.
+        images: uint8 ``(C, H, W)``, colour or gray.
+        scale: 2, 3 or 4 in the literature.
+        indices: numbers of the images to measure.
+        device: where the restorer computes.
+    """
+    values = []
+    for _, image in _chosen(images, indices):
+        height, width = (side - side % scale for side in image.shape[-2:])
+        sharp = to_float(image[:, :height, :width])[None]
+        restored = restorer(luma(noise.bicubic(sharp, scale)).to(device)).cpu()
+        inner = (..., slice(scale, -scale), slice(scale, -scale))
+        values.append(metrics.psnr(restored[inner], luma(sharp)[inner], protocol="raw").item())
+    return values
+
+
+@torch.inference_mode()
+def psnr_deblocked(
+    restorer: Callable[[Tensor], Tensor],
+    images: Iterable[Tensor],
+    quality: int,
+    *,
+    indices: Sequence[int] | None = None,
+    device: torch.device | str = "cpu",
+) -> list[float]:
+    """PSNR in dB of each image after JPEG compression of ``quality`` and restoration; the output is rounded to 8 bit.
+
+    Args:
+        restorer: decoded image ``(1, C, H, W)`` in [0, 1] -> restored image.
+        images: uint8 ``(C, H, W)``.
+        quality: 1 to 100.
+        indices: numbers of the images to measure.
+        device: where the restorer computes.
+    """
+    values = []
+    for _, image in _chosen(images, indices):
+        clean = to_float(image)[None]
+        restored = restorer(noise.jpeg(clean, quality).to(device)).cpu()
+        values.append(metrics.psnr(restored, clean, protocol="quantised").item())
+    return values
+
+
+def luma(images: Tensor) -> Tensor:
+    """Luma ``(B, 1, H, W)`` of colour images by ITU-R BT.601, from 16/255 (black) to 235/255 (white), as in MATLAB's ``rgb2ycbcr``.
+
+    Gray images are returned as they are.
+    """
+    if images.shape[1] == 1:
+        return images
+    weights = torch.tensor([65.481, 128.553, 24.966]).view(1, 3, 1, 1)
+    return (16 + (weights * images).sum(1, keepdim=True)) / 255
+
+
+def _chosen(images: Iterable[Tensor], indices: Sequence[int] | None):
+    return [(i, images[i]) for i in (range(len(images)) if indices is None else indices)]
