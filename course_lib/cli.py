@@ -132,7 +132,7 @@ def _verify(options) -> int:
         recipes.find(name, "paper")
     chosen = [run for run in results.recorded() if not options.recipes or run[0] in options.recipes]
     if not chosen:
-        raise ValueError(f"nothing is recorded of {', '.join(options.recipes)}; course list shows what is.")
+        raise ValueError(f"nothing is recorded of {', '.join(options.recipes) or 'any recipe'}; course list shows what is.")
     wrong = 0
     for recipe, preset in chosen:
         rows = verify.verify(recipe, preset, full=options.full)

@@ -177,7 +177,7 @@ def bicubic(clean: Tensor, scale: int) -> Tensor:
         ValueError: for a wrong shape, or a scale that is no integer of at least 2 or does not divide the sides.
     """
     require_images(clean, "clean images")
-    if scale != int(scale) or scale < 2:
+    if not isinstance(scale, int) or scale < 2:
         raise ValueError(f"scale = {scale}, but it must be an integer of at least 2: by how much the sides become smaller.")
     height, width = clean.shape[-2:]
     if height % scale or width % scale:

@@ -111,14 +111,20 @@ def convolutions(state: Mapping[str, Tensor], *, eps: float) -> list[tuple[Tenso
             )
         layers.setdefault(int(found[1]), {})[found[2]] = tensor.detach().float()
     stack: list[tuple[Tensor, Tensor]] = []
+    last = None  # number of the last convolution
     for number, layer in sorted(layers.items()):
         weight = layer.get("weight", torch.empty(0))
         if weight.dim() == 4:
             stack.append((weight, layer.get("bias", torch.zeros(len(weight)).to(weight.device))))
-        elif stack and {"weight", "bias", "running_mean", "running_var"} <= set(layer) and weight.shape == stack[-1][1].shape:
+            last = number
+        elif (
+            last == number - 1
+            and {"weight", "bias", "running_mean", "running_var"} <= set(layer)
+            and weight.shape == stack[-1][1].shape
+        ):
             convolution, bias = stack[-1]
             scale = weight / (layer["running_var"] + eps).sqrt()
             stack[-1] = (convolution * scale.view(-1, 1, 1, 1), layer["bias"] + (bias - layer["running_mean"]) * scale)
         else:
-            raise WeightsError(f"layer {number}, with {', '.join(layer)}, is neither a convolution nor the batch normalisation of one.")
+            raise WeightsError(f"layer {number}, with {', '.join(layer)}, is neither a convolution nor its batch normalisation.")
     return stack

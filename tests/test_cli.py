@@ -80,7 +80,7 @@ def test_list_names_all_recipes_and_presets(capsys):
     told = capsys.readouterr().out
     for name, recipe in recipes.RECIPES.items():
         assert f"{name}: {recipe.title}" in told
-    assert told.count("  quick  1,000 steps of 16 on photos; tested on photos") == 3
+    assert told.count("  quick  1,000 steps of 16 on photos; tested on photos") == len(recipes.RECIPES)
     assert "  paper  82,800 steps of 128 on bsd400; tested on bsd68, set12" in told
     assert "recorded" not in told
 
@@ -148,7 +148,7 @@ def test_resume_with_other_settings_is_refused(unfinished, capsys):
 # --- evaluate -------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("option", "names"), [([], ["bsd68", "set12"]), (["--preset", "quick"], ["photos"]),
+@pytest.mark.parametrize(("option", "names"), [([], ["bsd68", "set12", "photos"]), (["--preset", "quick"], ["photos"]),
                                                (["--data", "set12"], ["set12"])])  # fmt: skip
 def test_evaluate_a_checkpoint(checkpoint, capsys, option, names):
     assert cli.main(["evaluate", "dncnn_s", "--checkpoint", "a.ckpt", *option]) == 0

@@ -16,7 +16,7 @@ from skimage.metrics import peak_signal_noise_ratio
 from torch import nn
 from torch._dynamo.testing import CompileCounter
 
-from course_lib import rng
+from course_lib import rng, weights
 from course_lib.batches import ImagePool
 from course_lib.denoising import dncnn
 
@@ -641,6 +641,94 @@ def test_settings_have_names_and_do_not_change():
 def test_one_number_in_place_of_a_range_is_explained(sigma_255):
     with pytest.raises(ValueError, match=f"sigma_255 = {sigma_255}"):
         dncnn.Settings(sigma_255=sigma_255)
+
+
+# --- published weights ----------------------------------------------------------------------------------------------------
+
+
+def published(layout, depth=5, width=6, channels=1):
+    """A network in the layout in which others publish DnCNN, with its state dict: (module, state, eps)."""
+    generator = seeded(1)
+
+    def conv(inputs, outputs, bias):
+        layer = nn.Conv2d(inputs, outputs, 3, padding=1, bias=bias)
+        with torch.no_grad():
+            layer.weight.normal_(0, 0.3, generator=generator)
+            if bias:
+                layer.bias.normal_(0, 0.1, generator=generator)
+        return layer
+
+    bias, eps, prefix = {
+        "authors, folded": (True, 1e-4, "model."),
+        "authors, unfolded": (True, 1e-4, "model."),
+        "port": (False, 1e-5, "module.dncnn."),
+        "bare": (False, 1e-5, ""),
+    }[layout]
+    layers = [conv(channels, width, bias), nn.ReLU()]
+    for _ in range(depth - 2):
+        layers += [conv(width, width, bias), *([] if layout == "authors, folded" else [nn.BatchNorm2d(width, eps=eps)]), nn.ReLU()]
+    stack = nn.Sequential(*layers, conv(width, channels, bias))
+    for layer in stack:
+        if isinstance(layer, nn.BatchNorm2d):
+            layer.running_mean.normal_(0, 0.3, generator=generator)
+            layer.running_var.uniform_(1e-4, 2, generator=generator)  # so small that eps counts
+            nn.init.normal_(layer.weight, 0.9, 0.5, generator=generator)
+            nn.init.normal_(layer.bias, 0, 0.2, generator=generator)
+    return stack.eval(), {prefix + name: tensor for name, tensor in stack.state_dict().items()}, eps
+
+
+LAYOUTS = ["authors, folded", "authors, unfolded", "port", "bare"]
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_published_weights(layout, channels):
+    stack, state, eps = published(layout, channels=channels)
+    found = dncnn.from_published(state, eps=eps)
+    noisy = torch.rand(2, channels, 13, 14, generator=seeded())
+    with torch.no_grad():
+        expected = stack(noisy)
+        assert (found(noisy) - expected).abs().max() < 1e-5 * max(1, expected.abs().max())
+    assert not found.training and found.channels == channels
+
+
+def test_published_weights_of_more_than_ten_layers_are_in_the_order_of_their_numbers():
+    """As text, "model.10" comes before "model.2"."""
+    stack, state, eps = published("authors, folded", depth=12)
+    shuffled = dict(sorted(state.items(), reverse=True))
+    noisy = torch.rand(1, 1, 30, 30, generator=seeded())
+    with torch.no_grad():
+        expected = stack(noisy)
+        assert (dncnn.from_published(shuffled, eps=eps)(noisy) - expected).abs().max() < 1e-5 * expected.abs().max()
+
+
+def test_eps_counts():
+    stack, state, eps = published("port")
+    noisy = torch.rand(1, 1, 9, 9, generator=seeded())
+    with torch.no_grad():
+        assert (dncnn.from_published(state, eps=1e-2)(noisy) - stack(noisy)).abs().max() > 1e-3
+
+
+def changed(state, **changes):
+    return {**state, **changes}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda s: {"state_dict": s}, '"state_dict" is no tensor of a numbered layer'),
+        (lambda s: {"epoch": 3, **s}, '"epoch" is no tensor'),
+        (lambda s: {}, "are not those of a DnCNN"),
+        (lambda s: {n: t for n, t in s.items() if ".2." not in n}, "neither a convolution nor"),
+        (lambda s: {n: t for n, t in s.items() if n != "module.dncnn.3.running_var"}, "layer 3, with"),
+        (lambda s: {n: t for n, t in s.items() if ".0." not in n}, "are not those of a DnCNN"),
+        (lambda s: changed(s, **{"module.dncnn.0.weight": torch.rand(6, 1, 5, 5)}), "5, 5"),
+    ],
+)
+def test_weights_that_are_not_a_dncnn(change, message):
+    state = published("port")[1]
+    with pytest.raises(weights.WeightsError, match=message):
+        dncnn.from_published(change(state))
 
 
 # --- import ---------------------------------------------------------------------------------------------------------------

@@ -204,3 +204,45 @@ def test_committed_record(file, monkeypatch):
     assert found["short"] == (found["steps"] * found["settings"]["batch_size"] < recipes.budget(
         method.presets[preset].settings))  # fmt: skip
     assert found["note"] or not found["short"], "a short run says why it was short"
+
+
+# --- altered records ------------------------------------------------------------------------------------------------------
+
+ALTERATIONS = {
+    "a setting": lambda r: r["settings"].update(steps=4),
+    "the data": lambda r: r["data"].update(train="other photos"),
+    "a figure and its images": lambda r: (r["metrics"]["set12"].update(psnr=32.0), r["per_image"]["set12"].update(psnr={"c": 32.0})),
+    "the paper's figure": lambda r: r["paper"]["bsd68"]["psnr"].update(value=29.0),
+    "short": lambda r: r.update(short=False),
+}
+
+
+@pytest.mark.parametrize("alter", ALTERATIONS.values(), ids=ALTERATIONS)
+def test_an_altered_record_is_refused(home, alter):
+    file = results.write(record())
+    content = json.loads(file.read_text(encoding="utf-8"))
+    alter(content)
+    file.write_text(json.dumps(content), encoding="utf-8")
+    with pytest.raises(results.RecordError, match="altered after its run"):
+        results.read("toy")
+
+
+def test_a_record_without_a_hash_is_refused(home):
+    stored(home, json.dumps(record()))
+    with pytest.raises(results.RecordError, match="altered after its run"):
+        results.read("toy")
+
+
+def test_a_record_of_another_schema_is_refused(home):
+    file = results.write(record())
+    content = json.loads(file.read_text(encoding="utf-8")) | {"schema": 2}
+    file.write_text(json.dumps({**content, "sha256": results.digest(content)}), encoding="utf-8")
+    with pytest.raises(results.RecordError, match="has schema 2, but this version of course_lib reads schema 1"):
+        results.read("toy")
+
+
+def test_recorded_runs_are_listed(home):
+    assert results.recorded() == []
+    results.write(record())
+    results.write(record(recipe="another", preset="quick"))
+    assert results.recorded() == [("another", "quick"), ("toy", "paper")]

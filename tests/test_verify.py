@@ -1,0 +1,136 @@
+"""Shipped networks are evaluated again: what still agrees passes, what was altered or no longer agrees is named."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+
+import course_lib
+from course_lib import cli, data, recipes, results, verify, weights
+from course_lib.denoising import dncnn
+
+REPOSITORY = Path(course_lib.__file__).resolve().parents[1]
+HERE = {"photos", "bsd68", "set12", "set5", "bsd400"}
+
+
+@pytest.fixture
+def home(tmp_path, monkeypatch):
+    """A home with one recorded run of a tiny network; six images of growing size stand for every data set."""
+    (tmp_path / "data").mkdir()
+    shutil.copy(REPOSITORY / "data" / "SHA256SUMS", tmp_path / "data")
+    monkeypatch.setenv("COURSE_HOME", str(tmp_path))
+    monkeypatch.setenv("COURSE_PRECISION", "32-true")
+    here = set(HERE)
+
+    def six_images(name, split=None, *, color=False):
+        if name not in here:
+            raise data.DataError(f"{name}: 6 of 6 files are missing")
+        draws = torch.Generator().manual_seed(len(name))
+        shapes = [(1, 60, 52)] * 6 if name == "bsd400" else [(1, 20 + 4 * i, 24) for i in range(6)]
+        images = tuple(torch.randint(0, 256, shape, dtype=torch.uint8, generator=draws) for shape in shapes)
+        return data.Dataset(name, images, f"drawn for {name}", tuple("fedcba"))
+
+    monkeypatch.setattr(data, "load", six_images)
+    changes = {"depth": "2", "width": "4", "steps": "3", "batch_size": "2", "scales": "1"}
+    recipes.train("dncnn_s", "paper", changes=changes, checkpoint=tmp_path / "a.ckpt")
+    recipes.record("dncnn_s", "paper", tmp_path / "a.ckpt")
+    return here
+
+
+def test_an_untouched_record_agrees_on_the_smallest_four_images(home):
+    rows = verify.verify("dncnn_s", "paper")
+    assert [(row.data, row.metric, row.images) for row in rows] == [("bsd68", "psnr", 4), ("set12", "psnr", 4)]
+    assert all(row.agrees and abs(row.difference) < 1e-3 for row in rows)
+    record = results.read("dncnn_s")
+    assert rows[0].recorded == pytest.approx(sum(record["per_image"]["bsd68"]["psnr"][n] for n in "fedc") / 4)
+
+
+def test_full_takes_all_images_of_all_sets(home):
+    rows = verify.verify("dncnn_s", "paper", full=True)
+    assert [(row.data, row.images) for row in rows] == [("bsd68", 6), ("set12", 6), ("photos", 6)]
+    assert all(row.agrees for row in rows)
+
+
+def test_without_the_data_the_embedded_photos_are_verified(home, capsys):
+    home.discard("bsd68")
+    assert [row.data for row in verify.verify("dncnn_s", "paper")] == ["set12", "photos"]
+    assert "bsd68 is not here: not verified. Set COURSE_DATA" in capsys.readouterr().out
+    with pytest.raises(data.DataError, match="bsd68"):
+        verify.verify("dncnn_s", "paper", full=True)
+
+
+def test_a_network_that_computes_something_else_is_found(home, monkeypatch):
+    """Such as after a change of the library: weights and record are what they were."""
+    original = dncnn.DnCNN.forward
+    monkeypatch.setattr(dncnn.DnCNN, "forward", lambda self, noisy: 0.9 * original(self, noisy))
+    rows = verify.verify("dncnn_s", "paper")
+    assert not any(row.agrees for row in rows)
+    assert cli.main(["verify"]) == 1
+
+
+def test_other_test_noise_is_found(home, monkeypatch):
+    monkeypatch.setattr("course_lib.denoising.evaluation.test_noise", lambda clean, sigma, index, seed: clean + sigma)
+    assert not any(row.agrees for row in verify.verify("dncnn_s", "paper"))
+
+
+def test_altered_weights_are_refused(home):
+    file = weights.path("dncnn_s")
+    content = bytearray(file.read_bytes())
+    content[-1] ^= 1
+    file.write_bytes(content)
+    with pytest.raises(weights.WeightsError, match="truncated, altered or of another run"):
+        verify.verify("dncnn_s", "paper")
+
+
+def test_an_altered_record_is_refused(home):
+    file = results.path("dncnn_s", "paper")
+    content = json.loads(file.read_text(encoding="utf-8"))
+    content["settings"]["sigma_255"] = [24.0, 24.0]
+    file.write_text(json.dumps(content), encoding="utf-8")
+    with pytest.raises(results.RecordError, match="altered after its run"):
+        verify.verify("dncnn_s", "paper")
+
+
+def test_other_data_is_found(home):
+    """A record, sound in itself, whose images this data set does not have."""
+    record = results.read("dncnn_s")
+    per_image = record["per_image"]["bsd68"]["psnr"]
+    record["per_image"]["bsd68"]["psnr"] = {name.upper(): value for name, value in per_image.items()}
+    results.write(record)
+    with pytest.raises(results.RecordError, match="no psnr for c of bsd68: it is of other data"):
+        verify.verify("dncnn_s", "paper")
+
+
+def test_damaged_data_are_an_error_not_missing_data(home, monkeypatch):
+    def damaged(name, split=None, *, color=False):
+        raise data.DataError("BSD68/test001.png is truncated or altered")
+
+    monkeypatch.setattr(data, "load", damaged)
+    with pytest.raises(data.DataError, match="truncated"):
+        verify.verify("dncnn_s", "paper")
+
+
+def test_the_command(home, capsys):
+    assert cli.main(["verify"]) == 0
+    out = capsys.readouterr().out
+    assert "dncnn_s, paper preset: record and weights have their hashes" in out
+    assert out.count(": agrees") == 2 and out.endswith("all figures agree\n")
+    assert cli.main(["verify", "dncnn_s"]) == 0
+    capsys.readouterr()
+    assert cli.main(["verify", "dncnn_b"]) == 1
+    assert "nothing is recorded of dncnn_b" in capsys.readouterr().err
+    assert cli.main(["verify", "dncn_s"]) == 1
+    assert "did you mean dncnn_s?" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("found", "agrees"), [(30.0, True), (30.0199, True), (29.9801, True), (30.021, False), (29.9, False)])
+def test_the_tolerance_has_two_sides(found, agrees):
+    assert verify.Row("bsd68", "psnr", 4, 30.0, found).agrees is agrees
+
+
+def test_nothing_recorded(home, capsys):
+    results.path("dncnn_s", "paper").unlink()
+    assert cli.main(["verify"]) == 1
+    assert "nothing is recorded" in capsys.readouterr().err
