@@ -1,23 +1,43 @@
-"""Speed on this machine, as ratios within one run: ``course bench``. Nothing else should compute meanwhile.
+"""``course bench``: speed and memory on this machine, as ratios within one run. Nothing else should compute meanwhile.
 
-Each pair of variants takes turns, so that a machine which slows down slows both, and the medians of the turns are compared.
+Whatever is compared takes turns, so that a machine which slows down slows both, and the medians of the turns are compared.
+Memory is that of a fresh process.
 """
 
 from __future__ import annotations
 
+import importlib.util
+import json
+import multiprocessing
+import resource
 import statistics
 import subprocess
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import replace
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 import torch
 
-from course_lib import batches, data, devices, recipes, rng, training, widgets
+from course_lib import batches, data, devices, noise, project, recipes, results, rng, training, widgets
 from course_lib.denoising import dncnn
 
 ROUNDS = 5
+SIZES = (256, 512, 1024, 2048)
+
+
+@dataclass(frozen=True)
+class Row:
+    """One measurement."""
+
+    what: str
+    value: float
+    unit: str
+
+    def __str__(self) -> str:
+        return f"{self.what}: {self.value:.3g} {self.unit}"
 
 
 def bare_loop(settings: dncnn.Settings, pool: batches.ImagePool, *, precision: str, channels_last: bool) -> float:
@@ -40,11 +60,104 @@ def bare_loop(settings: dncnn.Settings, pool: batches.ImagePool, *, precision: s
     return time.perf_counter() - began
 
 
-def in_turns(first: Callable[[], float], second: Callable[[], float]) -> tuple[float, float]:
-    """Medians of what the two return, called in turns; a first call of each is not counted."""
-    first(), second()
-    rounds = [(first(), second()) for _ in range(ROUNDS)]
-    return statistics.median(a for a, _ in rounds), statistics.median(b for _, b in rounds)
+def plain_loop(settings: dncnn.Settings, images) -> float:
+    """Seconds for ``settings.steps`` steps as public code makes them: ``tests/plain_loop.py`` of the repository."""
+    file = project.home() / "tests" / "plain_loop.py"
+    specification = importlib.util.spec_from_file_location("plain_loop", file)
+    module = importlib.util.module_from_spec(specification)
+    specification.loader.exec_module(module)
+    seconds, _ = module.train(
+        dncnn.DnCNN(settings).to(devices.default()), images, patch_size=settings.patch_size, sigma=noise.from_255(25),
+        batch_size=settings.batch_size, steps=settings.steps + 1, learning_rate=settings.learning_rate,
+    )  # fmt: skip
+    return seconds
+
+
+def in_turns(*measured: Callable[[], float]) -> list[float]:
+    """Medians of what each returns, called in turns; a first call of each is not counted."""
+    for function in measured:
+        function()
+    rounds = [[function() for function in measured] for _ in range(ROUNDS)]
+    return [statistics.median(column) for column in zip(*rounds, strict=True)]
+
+
+def matrix_product_rate(precision: str, size: int = 2048) -> float:
+    """Floating-point operations a second of the product of two ``size`` × ``size`` matrices: what the device can do."""
+    device = devices.default()
+    dtype = torch.bfloat16 if precision == "bf16-mixed" else torch.float32
+    a, b = (torch.full((size, size), 0.5, device=device, dtype=dtype) for _ in range(2))
+
+    def once() -> float:
+        began = time.perf_counter()
+        a @ b
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        return time.perf_counter() - began
+
+    once()
+    return 2 * size**3 / statistics.median(once() for _ in range(4 * ROUNDS))
+
+
+def operations(settings: dncnn.Settings) -> float:
+    """Floating-point operations of one training step: forward, and twice that backward, two for each multiplication."""
+    weights = sum(p.numel() for p in dncnn.DnCNN(settings).parameters() if p.dim() == 4)
+    return 3 * 2 * weights * settings.patch_size**2 * settings.batch_size
+
+
+def in_a_fresh_process(function: Callable, *arguments):
+    """What ``function`` returns when a new process calls it."""
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
+        return pool.submit(function, *arguments).result()
+
+
+def peak_bytes() -> int:
+    """Most memory this process has had: on the GPU where there is one, else resident."""
+    if devices.default().type == "cuda":
+        return torch.cuda.max_memory_allocated()
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+
+def training_memory(settings: dncnn.Settings) -> int:
+    """Bytes that three steps take at their peak, beyond what the process had before."""
+    pool = dncnn.prepare(data.load("photos", "train").images, settings).to(devices.default())
+    before = peak_bytes()
+    bare_loop(replace(settings, steps=3), pool, precision=devices.precision("auto"), channels_last=True)
+    return peak_bytes() - before
+
+
+def inference(side: int) -> tuple[float, int]:
+    """Seconds for denoising one gray image of ``side`` × ``side`` by DnCNN-S as sliders do it, and bytes it takes at its peak."""
+    device, precision = devices.default(), devices.precision("auto")
+    network = dncnn.DnCNN(dncnn.Settings(batch_norm=False)).to(device, memory_format=torch.channels_last).eval()
+    image = torch.full((1, 1, side, side), 0.5, device=device)
+    before, times = peak_bytes(), []
+    for _ in range(3):
+        began = time.perf_counter()
+        with torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bf16-mixed"):
+            network.denoise(image)
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        times.append(time.perf_counter() - began)
+    return min(times[1:]), peak_bytes() - before
+
+
+def time_to(goal: float) -> tuple[float, int, float]:
+    """(seconds, steps, PSNR) of the shortest run that reaches ``goal`` dB on Set12 at σ = 25.
+
+    The quick network on BSD400; each run has twice the steps of the one before, and its own schedule.
+    """
+    preset = recipes.RECIPES["dncnn_s"].presets["quick"]
+    images, held_out = data.load("bsd400").images, data.load("set12").images
+    steps = 100
+    while steps <= 12_800:
+        settings = replace(preset.settings, steps=steps)
+        model = dncnn.DnCNN(settings)
+        history = training.fit(model, dncnn.prepare(images, settings), dncnn, settings, progress=False)
+        values = dncnn.evaluate(model, held_out, 25)
+        if sum(values) / len(values) >= goal:
+            return history.seconds, steps, sum(values) / len(values)
+        steps *= 2
+    raise RuntimeError(f"{steps // 2} steps do not reach {goal} dB.")
 
 
 def import_seconds() -> float:
@@ -53,39 +166,42 @@ def import_seconds() -> float:
     return statistics.median(float(subprocess.check_output([sys.executable, "-c", code])) for _ in range(ROUNDS))
 
 
-def main(seconds: float) -> None:
-    """Print every measurement; ``seconds`` is about how long one turn of a loop takes."""
-    device, precision = devices.default(), devices.precision("auto")
-    print(f"{devices.describe(device)}, torch {torch.__version__}, precision chosen: {precision}")
+def measurements(seconds: float):
+    """Every measurement, as :class:`Row`; ``seconds`` is about how long one turn of a loop takes."""
+    precision = devices.precision("auto")
     photos = data.load("photos", "train").images
-    chosen = {"precision": precision, "channels_last": True}
+    quick, paper = (recipes.RECIPES["dncnn_s"].presets[name].settings for name in ("quick", "paper"))
 
-    for title, recipe_preset in (("quick network, 8 × 32", "quick"), ("DnCNN-S, 17 × 64", "paper")):
-        settings = recipes.RECIPES["dncnn_s"].presets[recipe_preset].settings
-        settings = replace(settings, steps=5, batch_size=min(settings.batch_size, 32), scales=(1.0,), compile=False, log_every=50)
-        pool = dncnn.prepare(photos, settings).to(device)
-        once = bare_loop(settings, pool, **chosen) / settings.steps
+    rate = matrix_product_rate(precision)
+    yield Row(f"matrix product, {precision}", rate / 1e9, "GFLOP/s")
+    for title, settings in (("quick network, 8×32", quick), ("DnCNN-S, 17×64", paper)):
+        settings = replace(settings, steps=5, batch_size=min(settings.batch_size, 32), scales=(1.0,), log_every=50)
+        pool = dncnn.prepare(photos, settings).to(devices.default())
+        once = bare_loop(settings, pool, precision=precision, channels_last=True) / settings.steps
         settings = replace(settings, steps=max(5, round(seconds / once)))
-
-        plain, fast = in_turns(
-            lambda s=settings, p=pool: bare_loop(s, p, precision="32-true", channels_last=False),
-            lambda s=settings, p=pool: bare_loop(s, p, **chosen),
-        )
-        print(f"{title}: {settings.steps / fast:.1f} steps/s of {settings.batch_size}; float32 NCHW takes {plain / fast:.2f} times as long")
-
-        fitted, bare = in_turns(
+        ours, bare, float32, plain = in_turns(
             lambda s=settings, p=pool: training.fit(dncnn.DnCNN(s), p, dncnn, s, progress=False).seconds,
-            lambda s=settings, p=pool: bare_loop(s, p, **chosen),
+            lambda s=settings, p=pool: bare_loop(s, p, precision=precision, channels_last=True),
+            lambda s=settings, p=pool: bare_loop(s, p, precision="32-true", channels_last=False),
+            lambda s=settings: plain_loop(s, photos),
         )
-        print(f"{title}: fit takes {fitted / bare:.3f} times as long as a bare loop")
+        yield Row(f"{title}: training", settings.steps * settings.batch_size / ours, "patches/s")
+        yield Row(f"{title}: public-style loop takes", plain / ours, "times as long as fit")
+        yield Row(f"{title}: bare loop in float32 NCHW takes", float32 / ours, "times as long as fit")
+        yield Row(f"{title}: fit takes", ours / bare, "times as long as a bare loop")
+        yield Row(f"{title}: share of the matrix product's rate", 100 * operations(settings) * settings.steps / ours / rate, "%")
+        memory = in_a_fresh_process(training_memory, settings)
+        yield Row(f"{title}: peak memory of training {settings.batch_size} patches", memory / 1e6, "MB")
+
+    for side in SIZES:
+        time_taken, memory = in_a_fresh_process(inference, side)
+        yield Row(f"DnCNN-S, {side}×{side}: inference", 1000 * time_taken, "ms")
+        yield Row(f"DnCNN-S, {side}×{side}: peak memory", memory / 1e6, "MB")
 
     held_out = data.load("photos", "test")
-    for title, settings in (
-        ("quick network", recipes.RECIPES["dncnn_s"].presets["quick"].settings),
-        ("DnCNN-S", dncnn.Settings(batch_norm=False)),
-    ):
-        for size in (128, 256):
-            photo = batches.square(held_out.image("camera"), size)
+    for title, settings in (("quick network", quick), ("DnCNN-S", dncnn.Settings(batch_norm=False))):
+        for side in (128, 256):
+            photo = batches.square(held_out.image("camera"), side)
             lab = widgets.noise_lab({"network": dncnn.DnCNN(settings).eval().denoise}, {"camera": photo})
             _ = lab.view  # the first frame also prepares the kernels
             times = []
@@ -93,6 +209,28 @@ def main(seconds: float) -> None:
                 began = time.perf_counter()
                 lab.sigma.value = position
                 times.append(time.perf_counter() - began)
-            print(f"slider move at {size}×{size}, {title}: {1000 * statistics.median(times):.0f} ms (most: {1000 * max(times):.0f} ms)")
+            yield Row(f"slider move at {side}×{side}, {title}", 1000 * statistics.median(times), "ms")
 
-    print(f"import course_lib.denoising.dncnn: {import_seconds():.2f} s beyond import torch")
+    yield Row("import course_lib.denoising.dncnn, beyond import torch", import_seconds(), "s")
+
+
+def main(seconds: float, goal: float | None = None, record: Path | None = None) -> None:
+    """Print every measurement; with ``goal`` also the time to that PSNR, with ``record`` write all to that JSON file."""
+    about = {
+        "device": devices.describe(devices.default()), "precision": devices.precision("auto"),
+        "versions": results.versions(), "commit": project.commit(),
+    }  # fmt: skip
+    print(", ".join(f"{key} {value}" for key, value in about.items() if key in ("device", "precision")))
+    rows = []
+    for row in measurements(seconds):
+        print(row)
+        rows.append(row)
+    if goal is not None:
+        taken, steps, reached = time_to(goal)
+        rows.append(Row(f"quick network on BSD400: time to {goal} dB on Set12", taken, f"s ({steps} steps, {reached:.2f} dB)"))
+        print(rows[-1])
+    if record is not None:
+        record.parent.mkdir(parents=True, exist_ok=True)
+        entry = {**about, "rows": [{"what": row.what, "value": round(row.value, 4), "unit": row.unit} for row in rows]}
+        record.write_text(json.dumps(entry, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        print(f"written to {record}")

@@ -1,7 +1,7 @@
 """The sliders of the book: one cell, alive in JupyterLab with a kernel and on the static page without one.
 
 A widget displays two faces of one output. JupyterLab takes the ipywidgets view, whose every move computes. The site takes
-the HTML, whose frames were computed when the chapter was executed and which ``_static/noise_lab.js`` swaps.
+the HTML, whose frames were computed when the chapter was executed and which ``_static/lab.js`` swaps.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import html
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -31,22 +31,25 @@ PAGE_QUALITIES = (80, 65, 50, 40, 30, 20, 10)
 class Frame:
     """What one position of the slider shows."""
 
-    noisy: Tensor  # (1, C, H, W), as are the next two
-    denoised: Tensor
+    degraded: Tensor  # (1, C, H, W), as are the next two
+    restored: Tensor
     clean: Tensor
-    noisy_psnr: float  # dB, raw: 20 log10(255 / σ) but for chance
-    denoised_psnr: float  # dB, clamped
+    degraded_psnr: float  # dB, raw: 20 log10(255 / σ) but for chance, where noise was added
+    restored_psnr: float  # dB, clamped
+    names: tuple[str, str]  # what the first two are called
+    position: str  # of the slider, in words
     alt: str
 
     def picture(self, quality: int) -> bytes:
-        """Noisy, denoised and error side by side, as WebP."""
+        """Degraded, restored and error side by side, as WebP."""
         gap = torch.ones_like(self.clean[..., :4])
-        error = plots.error_picture(self.denoised, self.clean)
-        return plots.encoded(plots.pixels(torch.cat([self.noisy, gap, self.denoised, gap, error], dim=3)), quality)
+        error = plots.error_picture(self.restored, self.clean)
+        return plots.encoded(plots.pixels(torch.cat([self.degraded, gap, self.restored, gap, error], dim=3)), quality)
 
     def caption(self) -> str:
         """The titles of the three parts, as HTML that spans the picture."""
-        titles = (f"noisy, {_db(self.noisy_psnr)}", f"denoised, {_db(self.denoised_psnr)}", f"error × {plots.ERROR_GAIN}")
+        before, after = self.names
+        titles = (f"{before}, {_db(self.degraded_psnr)}", f"{after}, {_db(self.restored_psnr)}", f"error × {plots.ERROR_GAIN}")
         return "".join(f"<span>{title}</span>" for title in titles)
 
 
@@ -54,59 +57,60 @@ def _db(value: float) -> str:
     return f"{value:.2f} dB" if np.isfinite(value) else "exact"
 
 
-class NoiseLab:
-    """A slider for σ over noisy, denoised and error pictures; made by :func:`noise_lab`."""
+class Lab:
+    """What the labs share: frames that are computed once, a view with controls in JupyterLab, a static page."""
 
-    def __init__(self, denoisers, photos, sigmas_255, start, page_sigmas_255, page_size, seed):
-        self.denoisers, self.photos, self.seed = dict(denoisers), dict(photos), seed
-        self.sigmas_255, self.start = tuple(sigmas_255), start
-        self.page_sigmas_255, self.page_size = tuple(page_sigmas_255), page_size
+    kind = ""  # class of the page's element
+    slider = ""  # label of the page's slider …
+    choice = ""  # … and of its choice
+
+    def __init__(self, photos: Mapping[str, Tensor], page_size: int, page_bytes: int):
+        self.photos, self.page_size, self.page_bytes = dict(photos), page_size, page_bytes
         self._frames: dict[tuple, Frame] = {}
         self._view = None
+        for photo in self.photos.values():
+            to_float(photo[:, :1, :1])  # raises TypeError unless uint8
 
-    def frame(self, denoiser: str, photo: str, sigma_255: float, size: int | None = None) -> Frame:
-        """What is shown for one denoiser, photo and σ, on the central ``size`` × ``size`` pixels; computed once each."""
-        key = (denoiser, photo, sigma_255, size)
-        if key not in self._frames:
-            clean = to_float(center(self.photos[photo], size) if size else self.photos[photo])[None]
-            sigma = noise.from_255(sigma_255)
-            noisy = test_noise(clean, sigma, seed=self.seed)
-            # The pictures may be computed in bfloat16 where that is faster; it moves a PSNR by less than 0.02 dB.
-            fast = devices.precision("auto", torch.device("cpu")) == "bf16-mixed"
-            with torch.inference_mode(), torch.autocast("cpu", dtype=torch.bfloat16, enabled=fast):
-                denoised = self.denoisers[denoiser](noisy, sigma).float()
-            before = metrics.psnr(noisy, clean, protocol="raw").item()  # the noise is not clipped, so neither is its measure
-            after = metrics.psnr(denoised, clean, protocol="clamped").item()
-            alt = (
-                f"{photo} with noise of σ = {sigma_255:g}: left the noisy photo, {_db(before)}; middle the output of "
-                f"{denoiser}, {_db(after)}; right its error, {plots.ERROR_GAIN} times as strong."
-            )
-            self._frames[key] = Frame(noisy, denoised, clean, before, after, alt)
-        return self._frames[key]
+    def _photo(self, name: str, size: int | None) -> Tensor:
+        return to_float(center(self.photos[name], size) if size else self.photos[name])[None]
+
+    def _frame(self, restore: Callable[[Tensor], Tensor], degraded: Tensor, clean: Tensor, names, position: str, words: str) -> Frame:
+        # The pictures may be computed in bfloat16 where that is faster; it moves a PSNR by less than 0.02 dB.
+        fast = devices.precision("auto", torch.device("cpu")) == "bf16-mixed"
+        with torch.inference_mode(), torch.autocast("cpu", dtype=torch.bfloat16, enabled=fast):
+            restored = restore(degraded).float()
+        before = metrics.psnr(degraded, clean, protocol="raw").item()  # noise is not clipped, so neither is its measure
+        after = metrics.psnr(restored, clean, protocol="clamped").item()
+        alt = words.replace("BEFORE", _db(before)).replace("AFTER", _db(after)) + f"; right its error, {plots.ERROR_GAIN} times as strong."
+        return Frame(degraded, restored, clean, before, after, names, position, alt)
 
     # --- in JupyterLab --------------------------------------------------------------------------------------------------
 
+    def _controls(self) -> list:
+        """The ipywidgets controls, from left to right."""
+        raise NotImplementedError
+
+    def _chosen(self) -> Frame:
+        """The frame that the controls choose."""
+        raise NotImplementedError
+
     @property
     def view(self):
-        """The ipywidgets box, with the controls ``sigma``, ``photo`` and ``denoiser``, and the ``picture`` that they choose."""
+        """The ipywidgets box, with its controls as attributes, and the ``picture`` that they choose."""
         if self._view is None:
             import ipywidgets
 
-            self.sigma = ipywidgets.SelectionSlider(
-                options=[(f"{s:g}", s) for s in self.sigmas_255], value=self.start, description="noise σ"
-            )
-            self.photo = ipywidgets.Dropdown(options=list(self.photos), description="photo")
-            self.denoiser = ipywidgets.Dropdown(options=list(self.denoisers), description="denoiser")
+            controls = self._controls()
             self.picture = ipywidgets.HTML()
-            for control in (self.sigma, self.photo, self.denoiser):
+            for control in controls:
                 control.observe(self._redraw, names="value")
             self._redraw()
-            self._view = ipywidgets.VBox([ipywidgets.HBox([self.sigma, self.photo, self.denoiser]), self.picture])
+            self._view = ipywidgets.VBox([ipywidgets.HBox(controls), self.picture])
         return self._view
 
     def _redraw(self, change=None) -> None:
         try:
-            frame = self.frame(self.denoiser.value, self.photo.value, self.sigma.value)
+            frame = self._chosen()
             shown = plots.img_tag(frame.picture(quality=85), frame.alt, attributes='style="width:100%"')
             titles = f'<div style="display:flex;justify-content:space-around">{frame.caption()}</div>'
             self.picture.value = f'<div style="max-width:800px">{titles}{shown}</div>'
@@ -116,45 +120,142 @@ class NoiseLab:
 
     # --- on the static page ---------------------------------------------------------------------------------------------
 
-    def page(self) -> str:
-        """The HTML of the static page: the first denoiser on the first two photos, with a range input for σ.
+    def _page_frames(self) -> tuple[dict[str, list[Frame]], int, str]:
+        """(choice -> the frames along the slider, position at the start, words beside the controls)."""
+        raise NotImplementedError
 
-        The controls appear only where JavaScript runs; without it the page shows the picture of the starting σ.
+    def page(self) -> str:
+        """The HTML of the static page: a range input and a choice, over frames that are computed now.
+
+        The controls appear only where JavaScript runs; without it the page shows the picture of the start.
 
         Raises:
-            ValueError: if the frames are more, or take more bytes, than a chapter's page may have.
+            ValueError: if the frames are more, or take more bytes, than the page may have.
         """
-        denoiser, photos = next(iter(self.denoisers)), list(self.photos)[:PAGE_PHOTOS]
-        if len(photos) * len(self.page_sigmas_255) > MOST_FRAMES:
-            raise ValueError(f"{len(photos) * len(self.page_sigmas_255)} frames, but at most {MOST_FRAMES}: give fewer σ.")
-        shown = {f"{p}/{s:g}": self.frame(denoiser, p, s, self.page_size) for p in photos for s in self.page_sigmas_255}
+        shown, start, words = self._page_frames()
+        count = sum(map(len, shown.values()))
+        if count > MOST_FRAMES:
+            raise ValueError(f"{count} frames, but at most {MOST_FRAMES}: give fewer positions.")
         for quality in PAGE_QUALITIES:
-            images = {key: base64.b64encode(frame.picture(quality)).decode() for key, frame in shown.items()}
-            size = sum(map(len, images.values()))
-            if size <= LARGEST_BUDGET:
+            images = {key: [base64.b64encode(f.picture(quality)).decode() for f in row] for key, row in shown.items()}
+            size = sum(len(image) for row in images.values() for image in row)
+            if size <= self.page_bytes:
                 break
         else:
-            raise ValueError(f"the frames take {size} bytes, but at most {LARGEST_BUDGET}: give fewer, or smaller ones.")
-        frames = {key: {"image": images[key], "alt": frame.alt, "caption": frame.caption()} for key, frame in shown.items()}
-        first = frames[f"{photos[0]}/{self.start:g}"]
+            raise ValueError(f"the frames take {size} bytes, but at most {self.page_bytes}: give fewer, or smaller ones.")
+        frames = {
+            key: [
+                {"position": frame.position, "image": image, "alt": frame.alt, "caption": frame.caption()}
+                for frame, image in zip(row, images[key], strict=True)
+            ]
+            for key, row in shown.items()
+        }
+        first = next(iter(frames.values()))[start]
         picture = plots.img_tag(base64.b64decode(first["image"]), first["alt"])
-        options = "".join(f"<option>{html.escape(photo)}</option>" for photo in photos)
-        position = self.page_sigmas_255.index(self.start)
-        data = json.dumps({"sigmas": [f"{s:g}" for s in self.page_sigmas_255], "frames": frames}, ensure_ascii=False)
-        data = data.replace("<", r"\u003c")  # so that no text in it can end the script element
+        options = "".join(f"<option>{html.escape(key)}</option>" for key in frames)
+        data = json.dumps(frames, ensure_ascii=False).replace("<", r"\u003c")  # so that no text in it can end the script element
+        last = len(next(iter(frames.values()))) - 1
         return (
-            '<div class="noise-lab">'
-            '<div class="noise-lab-controls" hidden>'
-            f'<label>noise σ <input type="range" min="0" max="{len(self.page_sigmas_255) - 1}" step="1" value="{position}" '
-            f'aria-valuetext="σ = {self.start:g}"></label><output>{self.start:g}</output>'
-            f"<label>photo <select>{options}</select></label> <span>{html.escape(denoiser)}</span></div>"
-            f'<div class="noise-lab-titles" aria-live="polite">{first["caption"]}</div>{picture}'
+            f'<div class="lab {self.kind}">'
+            '<div class="lab-controls" hidden>'
+            f'<label>{self.slider} <input type="range" min="0" max="{last}" step="1" value="{start}" '
+            f'aria-valuetext="{html.escape(first["position"])}"></label><output>{html.escape(first["position"])}</output>'
+            f"<label>{self.choice} <select>{options}</select></label> <span>{html.escape(words)}</span></div>"
+            f'<div class="lab-titles" aria-live="polite">{first["caption"]}</div>{picture}'
             f'<script type="application/json">{data}</script></div>'
         )
 
     def _repr_mimebundle_(self, include=None, exclude=None):
-        frame = self.frame(next(iter(self.denoisers)), next(iter(self.photos)), self.start)
-        return {**self.view._repr_mimebundle_(), "text/html": self.page(), "text/plain": frame.alt}
+        shown, start, _ = self._page_frames()
+        return {**self.view._repr_mimebundle_(), "text/html": self.page(), "text/plain": next(iter(shown.values()))[start].alt}
+
+
+class NoiseLab(Lab):
+    """A slider for σ over noisy, denoised and error pictures; made by :func:`noise_lab`."""
+
+    kind, slider, choice = "noise-lab", "noise", "photo"
+
+    def __init__(self, denoisers, photos, sigmas_255, start, page_sigmas_255, page_size, page_bytes, seed):
+        super().__init__(photos, page_size, page_bytes)
+        self.denoisers, self.seed = dict(denoisers), seed
+        self.sigmas_255, self.start, self.page_sigmas_255 = tuple(sigmas_255), start, tuple(page_sigmas_255)
+
+    def frame(self, denoiser: str, photo: str, sigma_255: float, size: int | None = None) -> Frame:
+        """What is shown for one denoiser, photo and σ, on the central ``size`` × ``size`` pixels; computed once each."""
+        key = (denoiser, photo, sigma_255, size)
+        if key not in self._frames:
+            clean, sigma = self._photo(photo, size), noise.from_255(sigma_255)
+            self._frames[key] = self._frame(
+                lambda noisy: self.denoisers[denoiser](noisy, sigma), test_noise(clean, sigma, seed=self.seed), clean,
+                ("noisy", "denoised"), f"σ = {sigma_255:g}",
+                f"{photo} with noise of σ = {sigma_255:g}: left the noisy photo, BEFORE; middle the output of {denoiser}, AFTER",
+            )  # fmt: skip
+        return self._frames[key]
+
+    def _controls(self) -> list:
+        import ipywidgets
+
+        options = [(f"{s:g}", s) for s in self.sigmas_255]
+        self.sigma = ipywidgets.SelectionSlider(options=options, value=self.start, description="noise σ")
+        self.photo = ipywidgets.Dropdown(options=list(self.photos), description="photo")
+        self.denoiser = ipywidgets.Dropdown(options=list(self.denoisers), description="denoiser")
+        return [self.sigma, self.photo, self.denoiser]
+
+    def _chosen(self) -> Frame:
+        return self.frame(self.denoiser.value, self.photo.value, self.sigma.value)
+
+    def _page_frames(self):
+        denoiser = next(iter(self.denoisers))
+        photos = list(self.photos)[:PAGE_PHOTOS]
+        if len(photos) * len(self.page_sigmas_255) > MOST_FRAMES:  # before they are computed
+            raise ValueError(f"{len(photos) * len(self.page_sigmas_255)} frames, but at most {MOST_FRAMES}: give fewer σ.")
+        frames = {photo: [self.frame(denoiser, photo, s, self.page_size) for s in self.page_sigmas_255] for photo in photos}
+        return frames, self.page_sigmas_255.index(self.start), denoiser
+
+
+class DegradationLab(Lab):
+    """A choice of the degradation and a slider for its strength; made by :func:`degradation_lab`."""
+
+    kind, slider, choice = "degradation-lab", "strength", "degradation"
+
+    def __init__(self, restorers, photos, degradations, page_size, page_bytes):
+        super().__init__(photos, page_size, page_bytes)
+        self.restorers = dict(restorers)
+        self.degradations = {name: dict(strengths) for name, strengths in degradations.items()}
+
+    def frame(self, restorer: str, photo: str, degradation: str, strength: str, size: int | None = None) -> Frame:
+        """What is shown for one restorer, photo, degradation and strength; computed once each."""
+        key = (restorer, photo, degradation, strength, size)
+        if key not in self._frames:
+            clean = self._photo(photo, size)
+            self._frames[key] = self._frame(
+                self.restorers[restorer], self.degradations[degradation][strength](clean), clean,
+                ("degraded", "restored"), strength,
+                f"{photo} with {degradation}, {strength}: left the degraded photo, BEFORE; middle the output of {restorer}, AFTER",
+            )  # fmt: skip
+        return self._frames[key]
+
+    def _controls(self) -> list:
+        import ipywidgets
+
+        most = max(map(len, self.degradations.values())) - 1
+        self.degradation = ipywidgets.Dropdown(options=list(self.degradations), description="degradation")
+        self.strength = ipywidgets.IntSlider(value=most // 2, min=0, max=most, readout=False, description="strength")
+        self.photo = ipywidgets.Dropdown(options=list(self.photos), description="photo")
+        self.restorer = ipywidgets.Dropdown(options=list(self.restorers), description="network")
+        return [self.degradation, self.strength, self.photo, self.restorer]
+
+    def _chosen(self) -> Frame:
+        strength = list(self.degradations[self.degradation.value])[self.strength.value]
+        return self.frame(self.restorer.value, self.photo.value, self.degradation.value, strength)
+
+    def _page_frames(self):
+        restorer, photo = next(iter(self.restorers)), next(iter(self.photos))
+        frames = {
+            name: [self.frame(restorer, photo, name, strength, self.page_size) for strength in strengths]
+            for name, strengths in self.degradations.items()
+        }
+        return frames, (len(next(iter(frames.values()))) - 1) // 2, restorer
 
 
 def noise_lab(
@@ -165,6 +266,7 @@ def noise_lab(
     start: float = 25,
     page_sigmas_255: Sequence[float] = (0, 5, 10, 15, 20, 25, 30, 40, 50, 75),
     page_size: int = 128,
+    page_bytes: int = LARGEST_BUDGET,
     seed: int = 0,
 ) -> NoiseLab:
     """A slider for the noise level: noisy photo, denoised photo and its error, with their PSNR.
@@ -179,6 +281,7 @@ def noise_lab(
         start: the first position; one of ``sigmas_255`` and of ``page_sigmas_255``.
         page_sigmas_255: positions on the static page; times two photos at most 40.
         page_size: side of the photos' centre that the static page shows, in pixels.
+        page_bytes: what the frames of the static page may take; a chapter has 300,000 for all its labs.
         seed: of the noise, whose pattern is the same at every σ.
 
     Raises:
@@ -192,6 +295,33 @@ def noise_lab(
             raise ValueError(f"σ = {sigma:g}, but it must lie in [0, 255], on the 0–255 scale.")
     if start not in sigmas_255 or start not in page_sigmas_255:
         raise ValueError(f"start = {start:g} must be one of sigmas_255 and of page_sigmas_255.")
-    for photo in photos.values():
-        to_float(photo[:, :1, :1])  # raises TypeError unless uint8
-    return NoiseLab(denoisers, photos, sigmas_255, start, page_sigmas_255, page_size, seed)
+    return NoiseLab(denoisers, photos, sigmas_255, start, page_sigmas_255, page_size, page_bytes, seed)
+
+
+def degradation_lab(
+    restorers: Mapping[str, Callable[[Tensor], Tensor]],
+    photos: Mapping[str, Tensor],
+    degradations: Mapping[str, Mapping[str, Callable[[Tensor], Tensor]]],
+    *,
+    page_size: int = 128,
+    page_bytes: int = LARGEST_BUDGET,
+) -> DegradationLab:
+    """A choice between degradations, each with a slider for its strength: degraded, restored, and error.
+
+    Args:
+        restorers: name -> ``restorer(degraded)``, images ``(1, C, H, W)`` in [0, 1].
+        photos: name -> uint8 ``(C, H, W)``.
+        degradations: name -> strength in words -> ``degrade(clean)``; at most three, with equally many strengths, from
+            the weakest to the strongest.
+        page_size: side of the photo's centre that the static page shows, in pixels: the first photo, by the first restorer.
+        page_bytes: what the frames of the static page may take; a chapter has 300,000 for all its labs.
+
+    Raises:
+        ValueError: for no restorer or photo, no or more than three degradations, or unequally many strengths.
+        TypeError: for photos that are not uint8.
+    """
+    if not restorers or not photos:
+        raise ValueError("degradation_lab needs at least one restorer and one photo.")
+    if not 1 <= len(degradations) <= 3 or len({len(strengths) for strengths in degradations.values()}) != 1:
+        raise ValueError("give one to three degradations, each with equally many strengths.")
+    return DegradationLab(restorers, photos, degradations, page_size, page_bytes)

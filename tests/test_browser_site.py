@@ -16,7 +16,7 @@ KNOWN = (  # harmless words of the theme
     "Identifier 'THEBE_JS_URL' has already been declared",  # sphinx-thebe writes its constant twice
     "Got invalid theme mode: . Resetting to auto.",  # the first visit has no choice of light or dark yet
 )
-RANGE, IMAGE, TITLES = ".noise-lab input[type=range]", ".noise-lab img", ".noise-lab-titles"
+RANGE, IMAGE, TITLES = ".noise-lab input[type=range]", ".noise-lab img", ".noise-lab .lab-titles"
 BY_KEYBOARD = 500  # Tab presses after which something cannot be reached
 
 
@@ -85,7 +85,7 @@ def shown(page) -> dict:
     """What the lab shows now, after checks that its parts agree: output, alternative text, titles, decoded picture."""
     image, output = page.locator(IMAGE), page.locator(".noise-lab output")
     now = {
-        "sigma": output.inner_text(),
+        "sigma": output.inner_text().removeprefix("σ = "),
         "alt": image.get_attribute("alt"),
         "titles": page.locator(f"{TITLES} span").all_inner_texts(),
         "src": image.get_attribute("src"),
@@ -293,7 +293,7 @@ def test_narrow_window(chapter, address, visit):
     with visit(f"{address}/{chapter}.html", viewport={"width": 360, "height": 740}) as page:
         page.locator(RANGE).scroll_into_view_if_needed()
         wide = page.evaluate(
-            """() => [...document.querySelectorAll("article img, .noise-lab, .noise-lab *")]
+            """() => [...document.querySelectorAll("article img, .lab, .lab *")]
                 .filter(e => e.checkVisibility() && e.getBoundingClientRect().width > 0)
                 .map(e => [e.outerHTML.slice(0, 80), e.getBoundingClientRect()])
                 .filter(([_, box]) => box.left < 0 || box.right > 360)

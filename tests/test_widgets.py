@@ -12,7 +12,7 @@ import pytest
 import torch
 from PIL import Image
 
-from course_lib import batches, data, training, widgets
+from course_lib import batches, data, noise, training, widgets
 from course_lib.denoising import dncnn
 
 SIGMAS = {"sigmas_255": (0, 15, 25, 50), "page_sigmas_255": (0, 25, 50), "start": 25}
@@ -115,12 +115,12 @@ def test_a_frame_against_a_naive_computation(channels):
     picture = photo(channels)
     frame = make(photos={"cat": picture}).frame("blur", "cat", 25)
     assert torch.equal(frame.clean, (picture.float() / 255)[None])
-    assert abs((frame.noisy - frame.clean).std().item() * 255 - 25) < 2
-    assert torch.allclose(frame.denoised, Blur()(frame.noisy, 0), atol=1e-6)
-    error = (frame.noisy - frame.clean).double().numpy()  # not clamped: the noise is not clipped
-    assert frame.noisy_psnr == pytest.approx(-10 * math.log10((error**2).mean()), abs=1e-3)
-    assert frame.denoised_psnr == pytest.approx(psnr(frame.denoised, frame.clean), abs=1e-3)
-    before, after = (f"{value:.2f} dB" for value in (frame.noisy_psnr, frame.denoised_psnr))
+    assert abs((frame.degraded - frame.clean).std().item() * 255 - 25) < 2
+    assert torch.allclose(frame.restored, Blur()(frame.degraded, 0), atol=1e-6)
+    error = (frame.degraded - frame.clean).double().numpy()  # not clamped: the noise is not clipped
+    assert frame.degraded_psnr == pytest.approx(-10 * math.log10((error**2).mean()), abs=1e-3)
+    assert frame.restored_psnr == pytest.approx(psnr(frame.restored, frame.clean), abs=1e-3)
+    before, after = (f"{value:.2f} dB" for value in (frame.degraded_psnr, frame.restored_psnr))
     assert all(words in frame.alt for words in ("cat", "σ = 25", "blur", f"noisy photo, {before}", f"blur, {after}"))
     assert f"noisy, {before}" in frame.caption() and f"denoised, {after}" in frame.caption()
 
@@ -129,8 +129,8 @@ def test_the_three_parts_of_the_picture():
     frame = make().frame("blur", "cat", 25)
     shown = np.asarray(Image.open(io.BytesIO(frame.picture(quality=100))).convert("L")).astype(float)
     assert shown.shape == (40, 3 * 48 + 2 * 4)
-    error = 0.5 + 4 * (frame.denoised - frame.clean)
-    parts = {0: frame.noisy, 52: frame.denoised, 104: error}
+    error = 0.5 + 4 * (frame.restored - frame.clean)
+    parts = {0: frame.degraded, 52: frame.restored, 104: error}
     for left, part in parts.items():
         expected = (part[0, 0].clamp(0, 1) * 255).numpy()
         assert np.abs(shown[:, left : left + 48] - expected).mean() < 4
@@ -138,15 +138,15 @@ def test_the_three_parts_of_the_picture():
 
 def test_the_same_noise_only_stronger():
     lab = make()
-    patterns = [(f.noisy - f.clean) / s for s in (15, 50) for f in [lab.frame("blur", "cat", s)]]
+    patterns = [(f.degraded - f.clean) / s for s in (15, 50) for f in [lab.frame("blur", "cat", s)]]
     assert torch.allclose(*patterns, atol=1e-6)
     other = make(seed=1).frame("blur", "cat", 15)
-    assert not torch.allclose((other.noisy - other.clean) / 15, patterns[0], atol=1e-3)
+    assert not torch.allclose((other.degraded - other.clean) / 15, patterns[0], atol=1e-3)
 
 
 def test_without_noise_the_noisy_photo_is_exact():
     frame = make().frame("blur", "cat", 0)
-    assert torch.equal(frame.noisy, frame.clean) and frame.noisy_psnr == math.inf
+    assert torch.equal(frame.degraded, frame.clean) and frame.degraded_psnr == math.inf
     assert "noisy, exact" in frame.caption() and "inf" not in frame.alt + frame.caption()
     assert make({"none": lambda noisy, sigma: noisy}).frame("none", "cat", 0).caption().count("exact") == 2
 
@@ -180,7 +180,7 @@ def test_bfloat16_moves_no_psnr_visibly(monkeypatch):
     for precision in ("32-true", "bf16-mixed"):
         monkeypatch.setenv("COURSE_PRECISION", precision)
         lab = widgets.noise_lab({"DnCNN": denoise}, photos)
-        values[precision] = [lab.frame("DnCNN", "coffee", s).denoised_psnr for s in (5, 15, 25, 50, 75)]
+        values[precision] = [lab.frame("DnCNN", "coffee", s).restored_psnr for s in (5, 15, 25, 50, 75)]
     assert used == [False] * 5 + [True] * 5
     assert values["32-true"] != values["bf16-mixed"] and np.allclose(*values.values(), atol=0.02, rtol=0)
     assert values["32-true"][2] > 23, "it was trained"
@@ -192,11 +192,10 @@ def test_bfloat16_moves_no_psnr_visibly(monkeypatch):
 def test_every_position_of_the_page_has_picture_text_and_caption():
     lab = make(photos={name: photo(3, seed=i) for i, name in enumerate("abc")})
     content = frames(lab.page())
-    assert content["sigmas"] == ["0", "25", "50"]
-    assert list(content["frames"]) == [f"{name}/{s}" for name in "ab" for s in (0, 25, 50)], "two photos at most"
-    for position, shown in content["frames"].items():
-        name, sigma = position.split("/")
-        frame = lab.frame("blur", name, int(sigma), 24)
+    assert list(content) == ["a", "b"], "two photos at most"
+    for name, sigma, shown in [(n, s, f) for n in "ab" for s, f in zip((0, 25, 50), content[n], strict=True)]:
+        frame = lab.frame("blur", name, sigma, 24)
+        assert shown["position"] == f"σ = {sigma}"
         assert shown["alt"] == frame.alt and f"{name} with noise of σ = {sigma}:" in frame.alt
         assert shown["caption"] == frame.caption()
         assert base64.b64decode(shown["image"]) == frame.picture(widgets.PAGE_QUALITIES[0])
@@ -207,9 +206,9 @@ def test_without_javascript_the_page_shows_the_start_and_no_controls():
     lab = make()
     page = Page(lab.page())
     [(image, around)] = page.all("img")
-    start = frames(lab.page())["frames"]["cat/25"]
+    start = frames(lab.page())["cat"][1]
     assert image["alt"] == start["alt"] and image["src"] == f"data:image/webp;base64,{start['image']}"
-    [controls] = [attributes for attributes, _ in page.all("div") if attributes["class"] == "noise-lab-controls"]
+    [controls] = [attributes for attributes, _ in page.all("div") if attributes["class"] == "lab-controls"]
     assert "hidden" in controls and around == ("div",), "the picture is not inside of what is hidden"
     assert start["caption"] in lab.page()
 
@@ -217,7 +216,7 @@ def test_without_javascript_the_page_shows_the_start_and_no_controls():
 def test_controls_are_labelled():
     page = Page(make().page())
     assert [around[-1] for _, around in page.all("input", "select")] == ["label", "label"]
-    assert page.labels == ["noise σ", "photo"] and page.options == ["cat", "moon"]
+    assert page.labels == ["noise", "photo"] and page.options == ["cat", "moon"]
     [(slider, _)] = page.all("input")
     assert (slider["type"], slider["min"], slider["max"], slider["step"], slider["value"]) == ("range", "0", "2", "1", "1")
     assert slider["aria-valuetext"] == "σ = 25"
@@ -232,7 +231,7 @@ def test_names_cannot_break_the_page(name):
     assert "<!--" not in text
     page = Page(text)
     assert len(page.all("script")) == 1 and page.options == [name] and page.all("b") == []
-    assert f"{name} with noise" in frames(text)["frames"][f"{name}/25"]["alt"]
+    assert f"{name} with noise" in frames(text)[name][1]["alt"]
 
 
 def test_at_most_40_frames():
@@ -240,19 +239,19 @@ def test_at_most_40_frames():
     with pytest.raises(ValueError, match=r"42 frames, but at most 40: give fewer σ"):
         make(photos=photos, sigmas_255=range(21), page_sigmas_255=range(21), start=3).page()
     page = make(photos=photos, sigmas_255=range(20), page_sigmas_255=range(20), start=3, page_size=8).page()
-    assert len(frames(page)["frames"]) == 40
+    assert [len(row) for row in frames(page).values()] == [20, 20]
 
 
-def test_the_page_takes_the_best_coding_that_300_kilobytes_have_room_for(monkeypatch):
-    assert widgets.LARGEST_BUDGET == 300_000
+def test_the_page_takes_the_best_coding_that_there_is_room_for():
     lab = make(photos={"cat": photo(seed=1)})
+    assert lab.page_bytes == widgets.LARGEST_BUDGET == 300_000
     shown = [lab.frame("blur", "cat", sigma, 24) for sigma in (0, 25, 50)]
     for quality in widgets.PAGE_QUALITIES:
         images = [base64.b64encode(frame.picture(quality)).decode() for frame in shown]
         size = sum(map(len, images))
-        monkeypatch.setattr(widgets, "LARGEST_BUDGET", size)
-        assert [frame["image"] for frame in frames(lab.page())["frames"].values()] == images
-    monkeypatch.setattr(widgets, "LARGEST_BUDGET", size - 1)
+        lab = make(photos={"cat": photo(seed=1)}, page_bytes=size)
+        assert [frame["image"] for frame in frames(lab.page())["cat"]] == images
+    lab = make(photos={"cat": photo(seed=1)}, page_bytes=size - 1)
     with pytest.raises(ValueError, match=f"the frames take {size} bytes, but at most {size - 1}: give fewer, or smaller"):
         lab.page()
 
@@ -302,4 +301,73 @@ def test_two_faces_of_one_output():
     bundle = lab._repr_mimebundle_()
     assert bundle["application/vnd.jupyter.widget-view+json"]["model_id"] == lab.view.model_id
     assert bundle["text/html"] == lab.page()
-    assert bundle["text/plain"] == lab.frame("blur", "cat", 25).alt
+    assert bundle["text/plain"] == lab.frame("blur", "cat", 25, 24).alt  # what the page shows at first
+
+
+# --- a choice of degradations ---------------------------------------------------------------------------------------------
+
+DEGRADATIONS = {
+    "noise": {"σ = 15": lambda clean: clean + 15 / 255, "σ = 50": lambda clean: clean + 50 / 255},
+    "JPEG": {"quality 40": lambda clean: noise.jpeg(clean, 40), "quality 5": lambda clean: noise.jpeg(clean, 5)},
+}
+
+
+def degraded(**options):
+    restorers = {"darker": lambda images: images - 15 / 255, "nothing": lambda images: images}
+    photos = {"cat": photo(seed=1), "moon": photo(seed=2)}
+    return widgets.degradation_lab(**{"restorers": restorers, "photos": photos, "degradations": DEGRADATIONS, "page_size": 24, **options})
+
+
+def test_a_frame_of_a_degradation():
+    lab = degraded()
+    frame = lab.frame("darker", "cat", "noise", "σ = 15")
+    assert torch.allclose(frame.restored, frame.clean, atol=1e-6) and frame.restored_psnr > 80
+    assert frame.degraded_psnr == pytest.approx(20 * math.log10(255 / 15), abs=0.01)
+    assert all(words in frame.alt for words in ("cat with noise, σ = 15", "left the degraded photo, 24.6", "output of darker"))
+    jpeg = lab.frame("nothing", "moon", "JPEG", "quality 5")
+    assert torch.equal(jpeg.degraded, noise.jpeg(jpeg.clean, 5)) and torch.equal(jpeg.restored, jpeg.degraded)
+
+
+def test_the_page_of_degradations_shows_the_first_photo_by_the_first_restorer():
+    lab = degraded()
+    content = frames(lab.page())
+    assert {name: [frame["position"] for frame in row] for name, row in content.items()} == {
+        "noise": ["σ = 15", "σ = 50"], "JPEG": ["quality 40", "quality 5"]}  # fmt: skip
+    for name, row in content.items():
+        for shown in row:
+            frame = lab.frame("darker", "cat", name, shown["position"], 24)
+            assert (shown["alt"], shown["caption"]) == (frame.alt, frame.caption())
+            assert base64.b64decode(shown["image"]) == frame.picture(widgets.PAGE_QUALITIES[0])
+    page = Page(lab.page())
+    assert page.labels == ["strength", "degradation"] and page.options == ["noise", "JPEG"]
+    [(slider, _)] = page.all("input")
+    assert (slider["min"], slider["max"], slider["value"], slider["aria-valuetext"]) == ("0", "1", "0", "σ = 15")
+
+
+def test_the_controls_choose_degradation_and_strength():
+    lab = degraded()
+    assert lab.view is lab.view and alt_of(lab) == lab.frame("darker", "cat", "noise", "σ = 15").alt
+    lab.strength.value = 1
+    assert alt_of(lab) == lab.frame("darker", "cat", "noise", "σ = 50").alt
+    lab.degradation.value = "JPEG"
+    assert alt_of(lab) == lab.frame("darker", "cat", "JPEG", "quality 5").alt
+    lab.photo.value, lab.restorer.value = "moon", "nothing"
+    assert alt_of(lab) == lab.frame("nothing", "moon", "JPEG", "quality 5").alt
+    bundle = lab._repr_mimebundle_()
+    assert bundle["text/html"] == lab.page() and "application/vnd.jupyter.widget-view+json" in bundle
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"restorers": {}}, ValueError, "at least one restorer"),
+        ({"photos": {}}, ValueError, "one photo"),
+        ({"degradations": {}}, ValueError, "one to three degradations"),
+        ({"degradations": {name: DEGRADATIONS["JPEG"] for name in "abcd"}}, ValueError, "one to three degradations"),
+        ({"degradations": {**DEGRADATIONS, "third": {"weak": lambda x: x}}}, ValueError, "equally many strengths"),
+        ({"photos": {"cat": torch.rand(1, 8, 8)}}, TypeError, "torch.float32"),
+    ],
+)
+def test_degradations_that_make_no_sense(options, error, message):
+    with pytest.raises(error, match=message):
+        degraded(**options)
