@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import multiprocessing
-import resource
+import re
 import statistics
 import subprocess
 import sys
@@ -114,6 +114,11 @@ def peak_bytes() -> int:
     """Most memory this process has had: on the GPU where there is one, else resident."""
     if devices.default().type == "cuda":
         return torch.cuda.max_memory_allocated()
+    status = Path("/proc/self/status")
+    if status.is_file():  # Linux; there ru_maxrss would also count what the parent process had
+        return 1024 * int(re.search(r"VmHWM:\s*(\d+) kB", status.read_text())[1])
+    import resource  # not on Windows
+
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 

@@ -116,15 +116,28 @@ def history(run, name: str, label: str, alt: str) -> Shown:
 
 
 def curves(
-    x: Sequence[float], lines: Mapping[str, Sequence[float]], xlabel: str, ylabel: str, alt: str, mark: float | None = None
+    x: Sequence[float],
+    lines: Mapping[str, Sequence[float]],
+    xlabel: str,
+    ylabel: str,
+    alt: str,
+    mark: float | None = None,
+    logarithmic: bool = False,
 ) -> Shown:
-    """Lines over a common x, told apart by colour and marker; ``mark`` draws a dashed vertical line."""
+    """Lines over a common x, told apart by colour and marker; ``mark`` draws a dashed vertical line.
+
+    With ``logarithmic`` both axes are, with a tick at each x.
+    """
     drawn, axis = figure(7, 3.4)
     for (label, y), marker in zip(lines.items(), itertools.cycle("osD^vP"), strict=False):
         axis.plot(x, y, marker=marker, ms=4.5, lw=1.5, label=label)
     if mark is not None:
         axis.axvline(mark, color="#666666", ls="--", lw=1)
     axis.set(xlabel=xlabel, ylabel=ylabel)
+    if logarithmic:
+        axis.set(xscale="log", yscale="log")
+        axis.set_xticks(list(x), [f"{value:g}" for value in x])
+        axis.minorticks_off()
     axis.legend(fontsize=9, frameon=STYLE["legend.frameon"])
     return show(drawn, alt)
 

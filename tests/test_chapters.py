@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import math
 import re
 from pathlib import Path
 
 import nbformat
 import pytest
 
-from course_lib import project
+from course_lib import data, noise, project, recipes, results
 
 ROOT = Path(__file__).resolve().parents[1]
 BOOK = ROOT / "book"
@@ -20,6 +21,7 @@ execute = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(execute)
 
 SOURCES = execute.chapters()
+CHAPTERS = [path for path in SOURCES if path.name[:2].isdigit()]  # the others are pages of results
 LARGEST = 900_000  # bytes of an executed chapter
 
 # With training and loading of weights switched off, the rest of the library as it is.
@@ -42,8 +44,16 @@ def source(request) -> Path:
 
 @pytest.fixture
 def stored(source):
-    """The committed, executed notebook of a chapter."""
+    """The committed, executed notebook of a page."""
     return nbformat.read(source.with_suffix(".ipynb"), as_version=4)
+
+
+@pytest.fixture
+def chapter(source) -> Path:
+    """The same, for what holds of chapters only."""
+    if source not in CHAPTERS:
+        pytest.skip("a page of results, not a chapter")
+    return source
 
 
 def code(notebook):
@@ -55,7 +65,7 @@ def tags(cell) -> set[str]:
 
 
 def test_there_are_chapters():
-    assert len(SOURCES) >= 2
+    assert len(CHAPTERS) >= 2 and BOOK / "reproduction.md" in SOURCES
 
 
 def test_text_and_notebook_are_in_sync(source, stored):
@@ -90,7 +100,7 @@ def test_size_and_no_widget_state(source, stored):
     assert "widgets" not in stored.metadata
 
 
-def test_frames_of_a_chapter_fit_its_page(stored):
+def test_frames_of_a_chapter_fit_its_page(chapter, stored):
     pages = [o["data"]["text/html"] for c in code(stored) for o in c.outputs if 'class="lab ' in o.get("data", {}).get("text/html", "")]
     assert pages, "a chapter has at least one widget"
     found = [json.loads(re.search(r"json\">(.*?)</script>", page, re.S)[1]) for page in pages]
@@ -100,10 +110,11 @@ def test_frames_of_a_chapter_fit_its_page(stored):
     assert all(frame["alt"] and frame["caption"] for frame in frames)
 
 
-def test_only_embedded_data_were_used(stored):
+def test_only_embedded_data_were_used(source, stored):
     text = "".join(output.get("text", "") for cell in code(stored) for output in cell.outputs)
     loaded = re.findall(r"(\w+): [\d,]+ images \([^)]*\) from ", text)
-    assert loaded and set(loaded) <= {"photos", "digits"}, "stored outputs may show embedded images only"
+    assert bool(loaded) == (source in CHAPTERS)
+    assert set(loaded) <= set(data.EMBEDDED), "stored outputs may show embedded images only"
 
 
 def test_pictures_have_alternative_texts(stored):
@@ -115,8 +126,8 @@ def test_pictures_have_alternative_texts(stored):
                 assert re.search(r'alt="[^"]{20,}"', tag)
 
 
-def test_parts_of_a_chapter(source, stored):
-    text = source.read_text(encoding="utf-8")
+def test_parts_of_a_chapter(chapter, stored):
+    text = chapter.read_text(encoding="utf-8")
     assert any("claim" in tags(cell) for cell in code(stored))
     exercises = re.findall(r"```\{exercise\}", text)
     assert len(exercises) >= 3
@@ -127,7 +138,7 @@ def test_parts_of_a_chapter(source, stored):
             assert "assert" in cell.source.lower()
 
 
-def test_solutions_are_hidden_in_jupyterlab(stored):
+def test_solutions_are_hidden_in_jupyterlab(chapter, stored):
     inside = False
     for cell in stored.cells:
         if cell.cell_type == "markdown":
@@ -136,9 +147,9 @@ def test_solutions_are_hidden_in_jupyterlab(stored):
             assert cell.metadata["jupyter"] == {"source_hidden": True, "outputs_hidden": True}
 
 
-def test_claims_fail_without_training(source):
+def test_claims_fail_without_training(chapter):
     """Run the chapter with training switched off: every claim must fail, and nothing else may."""
-    made = execute.notebook(source)
+    made = execute.notebook(chapter)
     claims = {cell["id"] for cell in made.cells if "claim" in tags(cell)}
     for cell in made.cells:
         if cell.cell_type == "code":
@@ -154,3 +165,33 @@ def test_claims_fail_without_training(source):
     unmoved = [cell.source for cell in code(made) if cell["id"] in claims - set(failed)]
     assert not unmoved, f"claims that hold without training: {unmoved}"
     assert {failed[identity][0] for identity in claims} == {"AssertionError"}, [failed[i] for i in claims]
+
+
+def known_figures() -> list[float]:
+    """Every PSNR that a record or a paper's table has, and those of noisy images by the formula."""
+    found = [20 * math.log10(1 / noise.from_255(sigma)) for sigma in range(1, 256)]
+    records = [results.read(*run) for run in results.recorded()]
+    for metrics in [r["metrics"] for r in records] + [i for r in records for i in r["per_image"].values()]:
+        for values in metrics.values():
+            found += [v for v in values.values() if isinstance(v, float)]
+    for recipe in recipes.RECIPES.values():
+        found += [figure["value"] for metrics in recipe.paper.values() for figure in metrics.values()]
+    return found
+
+
+def unknown_figures(text: str) -> list[str]:
+    """PSNRs such as "29.23 dB" in prose (code left out) that neither a record nor a paper's table has."""
+    prose = re.sub(r"```\{code-cell\}.*?```", "", text, flags=re.S)
+    known = known_figures()
+    found = re.findall(r"(?<![\d.])(\d+\.(\d+)) dB", prose)
+    return [figure for figure, digits in found if not any(f"{v:.{len(digits)}f}" == figure for v in known) and float(figure) > 2]
+
+
+def test_figures_in_prose_are_in_a_record(source):
+    """Differences, of 2 dB or less, are for the cells beside them to assert."""
+    assert unknown_figures(source.read_text(encoding="utf-8")) == []
+
+
+def test_a_figure_that_no_record_has_is_found():
+    assert unknown_figures("It reaches 29.23 dB on BSD68, 29.31 dB elsewhere, from 20.2 dB.") == ["29.31"]
+    assert unknown_figures("```{code-cell} ipython3\n# 29.31 dB\n```\nbeats it by 0.4 dB") == []

@@ -223,3 +223,10 @@ def test_a_picture_tag():
     tag = plots.img_tag(b"\x00\xff", AWKWARD, "image/png", 'width="3"')
     assert Tags(tag).found == [("img", {"src": "data:image/png;base64,AP8=", "alt": AWKWARD, "width": "3"})]
     assert plots.Shown(b"", "alt", 7)._repr_mimebundle_(include=None, exclude=SimpleNamespace())["text/plain"] == "alt"
+
+
+def test_logarithmic_curves(drawn):
+    plots.curves([256, 512, 2048], {"a": [1, 4, 64]}, "x", "y", "alt", logarithmic=True)
+    [axis] = drawn[0].axes
+    assert (axis.get_xscale(), axis.get_yscale()) == ("log", "log")
+    assert [label.get_text() for label in axis.get_xticklabels()] == ["256", "512", "2048"]

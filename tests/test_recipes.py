@@ -303,7 +303,7 @@ MODULES = {
     for file in sorted(PACKAGE.rglob("*.py"))
     if file.parent != PACKAGE or file.stem != "__init__"
 }
-ROOF = {"recipes", "cli", "bench", "verify"}
+ROOF = {"recipes", "cli", "bench", "verify", "reproduction"}
 GROUND = [name for name, file in MODULES.items() if file.parent == PACKAGE and name not in ROOF]
 ROOMS = [name for name, file in MODULES.items() if file.parent != PACKAGE]
 

@@ -1,0 +1,82 @@
+"""Did it work? Every figure of a paper that a recipe can be compared with, beside what was recorded."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+
+from course_lib import plots, project, recipes, results
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One published figure; ``recorded`` is None where its run has not been made."""
+
+    recipe: str
+    data: str
+    metric: str
+    paper: float
+    protocol: str
+    recorded: float | None
+    short: bool  # was the run shorter than the paper's?
+
+    @property
+    def command(self) -> str:
+        """What makes the run and its record."""
+        return f"course train {self.recipe} --preset paper --record"
+
+
+def entries(names: list[str] | None = None) -> list[Entry]:
+    """Every published figure of the recipes, in their order; of those named, or of all."""
+    done = {recipe: results.read(recipe, preset) for recipe, preset in results.recorded() if preset == "paper"}
+    found = []
+    for name in names or recipes.RECIPES:
+        record = done.get(name)
+        for data, metrics in recipes.RECIPES[name].paper.items():
+            for metric, figure in metrics.items():
+                ours = record["metrics"].get(data, {}).get(metric) if record else None
+                short = bool(record) and record["short"]
+                found.append(Entry(name, data, metric, figure["value"], figure["protocol"], ours, short))
+    return found
+
+
+def table(names: list[str] | None = None):
+    """The table "paper / recorded / gap", with the command of every run that is missing."""
+    rows = [
+        [f"`{e.recipe}`", e.data, e.metric, f"{e.paper:.2f}",
+         *(["–", "–", f"not run: `{e.command}`"] if e.recorded is None else
+           [f"{e.recorded:.2f}", f"{e.recorded - e.paper:+.2f}", "short run" if e.short else "full run"])]
+        for e in entries(names)
+    ]  # fmt: skip
+    return plots.table(["recipe", "data", "metric", "paper (dB)", "recorded (dB)", "gap (dB)", ""], rows)
+
+
+def runs():
+    """The recorded runs: how much was trained, for how long, and on what."""
+    rows = []
+    for recipe, preset in results.recorded():
+        record = results.read(recipe, preset)
+        settings, plan = record["settings"], recipes.find(recipe, preset)[1].settings
+        share = record["steps"] * settings["batch_size"] / recipes.budget(plan)
+        rows.append([
+            f"`{recipe}`", f"{record['steps']:,} × {settings['batch_size']}", f"{share:.1%}", f"{record['seconds'] / 3600:.2f}",
+            record["device"], record["precision"], record.get("note") or "–",
+        ])  # fmt: skip
+    return plots.table(["recipe", "steps × batch", "of the paper's budget", "hours", "device", "precision", "note"], rows)
+
+
+def benchmarks() -> dict[str, dict]:
+    """What ``course bench --record data/bench/NAME.json`` measured: name of the machine's file -> content."""
+    files = sorted((project.home() / "data" / "bench").glob("*.json"))
+    return {file.stem: json.loads(file.read_text(encoding="utf-8")) for file in files}
+
+
+def growth(measured: dict) -> dict[int, tuple[float, float]]:
+    """Side of the image in pixels -> (milliseconds, megabytes) of DnCNN-S, from one file of :func:`benchmarks`."""
+    found: dict[int, dict[str, float]] = {}
+    for row in measured["rows"]:
+        named = re.fullmatch(r"DnCNN-S, (\d+)×\1: (inference|peak memory)", row["what"])
+        if named:
+            found.setdefault(int(named[1]), {})[named[2]] = row["value"]
+    return {side: (values["inference"], values["peak memory"]) for side, values in sorted(found.items())}

@@ -1,0 +1,132 @@
+"""What `course bench` measures is what it says; how long anything takes is no matter of a test."""
+
+import json
+import math
+from dataclasses import replace
+
+import plain_loop
+import pytest
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from course_lib import bench, cli, data, recipes
+from course_lib.denoising import dncnn
+
+TINY = dncnn.Settings(depth=3, width=8, batch_size=4, steps=3, patch_size=20, scales=(1.0,), precision="32-true")
+
+
+def images(count=3, side=48):
+    draws = torch.Generator().manual_seed(0)
+    small = torch.rand(count, 1, side // 4, side // 4, generator=draws)
+    return (torch.nn.functional.interpolate(small, scale_factor=4, mode="bilinear") * 255).to(torch.uint8)
+
+
+@pytest.fixture(autouse=True)
+def single_precision(monkeypatch):
+    monkeypatch.setenv("COURSE_PRECISION", "32-true")
+
+
+@pytest.mark.parametrize("settings", [TINY, dncnn.Settings(depth=6, width=32, batch_size=2, patch_size=24)])
+def test_operations_against_a_counter(settings):
+    """PyTorch counts the same, but for the gradient of the input, which nobody needs."""
+    model = dncnn.DnCNN(settings)
+    noisy = torch.rand(settings.batch_size, 1, settings.patch_size, settings.patch_size)
+    with FlopCounterMode(display=False) as counter:
+        dncnn.loss(model(noisy), torch.zeros_like(noisy)).backward()
+    first = 2 * 9 * settings.width * noisy.numel()
+    assert bench.operations(settings) == counter.get_total_flops() + first
+
+
+def test_turns_alternate_and_the_median_counts():
+    calls, times = [], {"a": iter([99, 1, 2, 300, 3, 2]), "b": iter([99, 5, 5, 5, 7, 7])}
+
+    def timed(name):
+        def function():
+            calls.append(name)
+            return next(times[name])
+
+        return function
+
+    assert bench.in_turns(timed("a"), timed("b")) == [2, 5]
+    assert calls == ["a", "b"] * 6
+
+
+def test_the_matrix_product_rate_is_that_of_a_product():
+    assert 1e8 < bench.matrix_product_rate("32-true", size=256) < 1e15
+
+
+def test_the_bare_loop_trains_what_fit_trains():
+    """Otherwise their times could not be compared."""
+    seconds = bench.bare_loop(TINY, dncnn.prepare(images(), TINY), precision="32-true", channels_last=True)
+    assert seconds > 0
+
+
+def test_the_plain_loop_minimises_the_loss_of_the_paper():
+    model = dncnn.DnCNN(replace(TINY, batch_norm=False), seed=1)
+    seconds, losses = plain_loop.train(model, images(), patch_size=20, sigma=0.1, batch_size=8, steps=40, learning_rate=5e-3, workers=0)
+    assert seconds > 0 and len(losses) == 40
+    assert sum(losses[-5:]) < 0.5 * sum(losses[:5])
+
+
+def test_the_plain_loop_draws_noisy_patches_of_the_images():
+    patches = plain_loop.Patches(images(), 20, 0.1, 500)
+    assert len(patches) == 500
+    noisy, clean = (torch.stack(column) for column in zip(*(patches[i] for i in range(500)), strict=True))
+    assert noisy.shape == clean.shape == (500, 1, 20, 20) and noisy.dtype == clean.dtype == torch.float32
+    assert (noisy - clean).std().item() == pytest.approx(0.1, rel=0.02) and abs((noisy - clean).mean()) < 0.002
+    assert clean.min() >= 0 and clean.max() <= 1 and len({patch.numpy().tobytes() for patch in clean}) > 450
+
+
+def test_the_plain_loop_is_found_and_run():
+    assert bench.plain_loop(TINY, images()) > 0
+
+
+def test_memory_and_time_of_a_fresh_process():
+    seconds, memory = bench.in_a_fresh_process(bench.inference, 64)
+    assert 0 < seconds < 60 and 1e6 < memory < 2e9
+
+
+def test_memory_grows_with_the_image():
+    small, large = (bench.in_a_fresh_process(bench.inference, side)[1] for side in (64, 512))
+    assert large > small + 64 * (512**2 - 64**2)  # one layer of 64 channels, in one byte each, at the very least
+
+
+def test_time_to_a_goal_doubles_the_steps_until_it_is_reached(monkeypatch):
+    tried = []
+
+    def fit(model, pool, method, plan, progress):
+        tried.append(plan.steps)
+        return type("History", (), {"seconds": plan.steps / 100})
+
+    monkeypatch.setattr(data, "load", lambda name: data.Dataset(name, images(3, 96), "drawn", tuple("abc")))
+    monkeypatch.setattr(bench.training, "fit", fit)
+    monkeypatch.setattr(dncnn, "evaluate", lambda model, held_out, sigma_255: [20 + math.log2(tried[-1] / 100)] * 3)
+    assert bench.time_to(22.5) == (8.0, 800, 23.0)
+    assert tried == [100, 200, 400, 800]
+    with pytest.raises(RuntimeError, match="12800 steps do not reach 40"):
+        bench.time_to(40)
+
+
+def test_the_command_prints_and_records(monkeypatch, tmp_path, capsys):
+    rows = [bench.Row("something", 12.3456, "ms"), bench.Row("another", 0.5, "%")]
+    monkeypatch.setattr(bench, "measurements", lambda seconds: iter(rows))
+    monkeypatch.setattr(bench, "time_to", lambda goal: (7.0, 400, goal + 0.1))
+    file = tmp_path / "bench" / "here.json"
+    assert cli.main(["bench", "--seconds", "1", "--time-to", "28.5", "--record", str(file)]) == 0
+    out = capsys.readouterr().out
+    assert "something: 12.3 ms" in out and "time to 28.5 dB on Set12: 7 s (400 steps, 28.60 dB)" in out
+    written = json.loads(file.read_text(encoding="utf-8"))
+    assert written["rows"][:2] == [{"what": "something", "value": 12.3456, "unit": "ms"}, {"what": "another", "value": 0.5, "unit": "%"}]
+    assert len(written["rows"]) == 3 and {"device", "precision", "versions", "commit"} <= set(written)
+
+
+@pytest.mark.slow
+def test_every_measurement_can_be_made(monkeypatch):
+    """With settings that take no time; what is measured for the table is measured here, but smaller."""
+    presets = {name: replace(recipes.RECIPES["dncnn_s"].presets[name], settings=TINY) for name in ("quick", "paper")}
+    monkeypatch.setitem(recipes.RECIPES, "dncnn_s", replace(recipes.RECIPES["dncnn_s"], presets=presets))
+    monkeypatch.setattr(bench, "ROUNDS", 1)
+    monkeypatch.setattr(bench, "SIZES", (32, 64))
+    rows = list(bench.measurements(0.01))
+    assert all(math.isfinite(row.value) and row.value >= 0 for row in rows)
+    assert len({row.what for row in rows}) == len(rows) == 1 + 2 * 6 + 2 * 2 + 4 + 1

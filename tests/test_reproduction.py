@@ -1,0 +1,81 @@
+"""The reproduction page lists every published figure once: as recorded, or as not run, with the command that runs it."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+import course_lib
+from course_lib import bench, recipes, reproduction, results
+
+REPOSITORY = Path(course_lib.__file__).resolve().parents[1]
+
+
+@pytest.fixture
+def home(tmp_path, monkeypatch):
+    """A home with the committed record of DnCNN-S and no other."""
+    (tmp_path / "data" / "results").mkdir(parents=True)
+    shutil.copy(REPOSITORY / "data" / "SHA256SUMS", tmp_path / "data")
+    shutil.copy(REPOSITORY / "data" / "results" / "dncnn_s.paper.json", tmp_path / "data" / "results")
+    monkeypatch.setenv("COURSE_HOME", str(tmp_path))
+    return tmp_path
+
+
+def test_every_published_figure_is_listed_once(home):
+    published = {(name, d, m) for name, r in recipes.RECIPES.items() for d, metrics in r.paper.items() for m in metrics}
+    listed = [(e.recipe, e.data, e.metric) for e in reproduction.entries()]
+    assert len(listed) == len(set(listed)) and set(listed) == published
+
+
+def test_recorded_figures_are_those_of_the_record(home):
+    record = results.read("dncnn_s")
+    recorded = {(e.data, e.metric): e.recorded for e in reproduction.entries() if e.recorded is not None}
+    assert recorded == {(d, "psnr"): record["metrics"][d]["psnr"] for d in ("bsd68", "set12")}
+
+
+def test_a_run_that_was_not_made_has_its_command(home):
+    [entry] = [e for e in reproduction.entries(["dncnn_3"]) if (e.data, e.metric) == ("set5", "psnr_x3")]
+    assert (entry.paper, entry.recorded, entry.command) == (33.75, None, "course train dncnn_3 --preset paper --record")
+    text = reproduction.table(["dncnn_3"]).data
+    assert text.count("not run: `course train dncnn_3 --preset paper --record`") == 6
+
+
+def test_the_table_says_which_runs_are_short(home):
+    text = reproduction.table(["dncnn_s"]).data
+    record = results.read("dncnn_s")
+    assert f"| `dncnn_s` | bsd68 | psnr | 29.23 | {record['metrics']['bsd68']['psnr']:.2f} |" in text
+    assert text.count("short run") == (2 if record["short"] else 0)
+
+
+def test_runs(home):
+    record = results.read("dncnn_s")
+    text = reproduction.runs().data
+    assert "`dncnn_s`" in text and record["device"] in text and record["note"] in text
+    assert f"{record['steps']:,} × {record['settings']['batch_size']}" in text
+
+
+def test_an_altered_record_is_not_shown(home):
+    file = results.path("dncnn_s", "paper")
+    content = json.loads(file.read_text(encoding="utf-8"))
+    content["metrics"]["bsd68"]["psnr"] = 29.2
+    file.write_text(json.dumps(content), encoding="utf-8")
+    with pytest.raises(results.RecordError):
+        reproduction.entries()
+
+
+def test_benchmarks(home):
+    assert reproduction.benchmarks() == {}
+    (home / "data" / "bench").mkdir()
+    (home / "data" / "bench" / "laptop.json").write_text('{"device": "CPU", "rows": []}')
+    assert reproduction.benchmarks() == {"laptop": {"device": "CPU", "rows": []}}
+
+
+def test_growth_reads_what_bench_writes():
+    rows = [
+        {"what": f"DnCNN-S, {side}×{side}: {what}", "value": value, "unit": "?"}
+        for side in bench.SIZES
+        for what, value in (("inference", side / 10), ("peak memory", side / 2))
+    ]
+    others = [{"what": "DnCNN-S, 17×64: training", "value": 1.0, "unit": "?"}]
+    assert reproduction.growth({"rows": others + rows}) == {side: (side / 10, side / 2) for side in bench.SIZES}
