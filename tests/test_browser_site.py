@@ -223,6 +223,31 @@ def test_photos(chapter, address, visit):
         assert shown(page)["photo"] == photos[-2]
 
 
+def test_degradations(address, visit):
+    """The control that switches the degradation, and the slider for its strength: each of the nine frames is another one."""
+    with visit(f"{address}/08_dncnn.html") as page:
+        lab = page.locator(".degradation-lab")
+        choices = lab.locator("option").all_inner_texts()
+        assert choices == ["noise", "low resolution", "JPEG"]
+        digests, strengths = set(), []
+        for choice in choices:
+            lab.locator("select").select_option(choice)
+            lab.locator("input").focus()
+            page.keyboard.press("Home")
+            for _ in range(3):
+                strength, alt = lab.locator("output").inner_text(), lab.locator("img").get_attribute("alt")
+                assert f"with {choice}, {strength}: left the degraded photo, " in alt
+                assert lab.locator("input").get_attribute("aria-valuetext") == strength
+                titles = lab.locator(".lab-titles span").all_inner_texts()
+                assert all(title.split(", ")[1] in alt for title in titles[:2])
+                digests.add(browser.pixels(lab.locator("img"))["digest"])
+                strengths.append(strength)
+                page.keyboard.press("ArrowRight")
+        assert len(digests) == len(set(strengths)) == 9
+        noise = browser.pixels(page.locator(IMAGE))["digest"]
+        assert noise not in digests, "the other lab of the page is another one"
+
+
 @pytest.mark.parametrize("chapter", CHAPTERS)
 def test_without_javascript(chapter, address, visit):
     """The first picture with its text, and no control that would do nothing."""
