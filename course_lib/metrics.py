@@ -21,7 +21,7 @@ def _require_pair(estimate: Tensor, clean: Tensor) -> None:
 
 
 def psnr(estimate: Tensor, clean: Tensor, *, protocol: Protocol) -> Tensor:
-    r"""Peak signal-to-noise ratio, :math:`10\log_{10}\bigl(1 / \mathrm{mean}(\hat y - y)^2\bigr)` in dB.
+    r"""Peak signal-to-noise ratio, :math:`10\log_{10}\bigl(1 / \mathrm{mean}\bigl((\hat y - y)^2\bigr)\bigr)` in dB.
 
     Args:
         estimate: images ``(B, C, H, W)``, floating point, nominally in [0, 1].

@@ -109,7 +109,7 @@ def photographs(panels: Mapping[str, Tensor], alt: str, *, columns: int | None =
 
 def history(run, name: str, label: str, alt: str) -> Shown:
     """A value that a training reported, over its steps (an empty frame for a run of no steps)."""
-    drawn, axis = figure(7, 2.8)
+    drawn, axis = figure(7, 3.0)
     axis.plot(run.steps, run.values.get(name, []), lw=1.5)
     axis.set(xlabel="step", ylabel=label)
     return show(drawn, alt)

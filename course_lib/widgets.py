@@ -185,8 +185,9 @@ class NoiseLab(Lab):
         key = (denoiser, photo, sigma_255, size)
         if key not in self._frames:
             clean, sigma = self._photo(photo, size), noise.from_255(sigma_255)
+            noisy = test_noise(clean, sigma, list(self.photos).index(photo), seed=self.seed)
             self._frames[key] = self._frame(
-                lambda noisy: self.denoisers[denoiser](noisy, sigma), test_noise(clean, sigma, seed=self.seed), clean,
+                lambda images: self.denoisers[denoiser](images, sigma), noisy, clean,
                 ("noisy", "denoised"), f"σ = {sigma_255:g}",
                 f"{photo} with noise of σ = {sigma_255:g}: left the noisy photo, BEFORE; middle the output of {denoiser}, AFTER",
             )  # fmt: skip

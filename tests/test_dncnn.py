@@ -155,9 +155,10 @@ def test_zero_last_is_the_identity(channels, batch_norm):
     noisy = torch.randn(2, channels, 9, 14, generator=seeded())
     settings = {"depth": 5, "width": 8, "channels": channels, "batch_norm": batch_norm}
     for training in (True, False):
-        model = network(zero_last=True, **settings).train(training)
-        assert torch.equal(model.denoise(noisy), noisy)
-        assert not torch.equal(network(**settings).train(training).denoise(noisy), noisy)
+        with torch.no_grad():
+            assert not network(zero_last=True, **settings).train(training)(noisy).any()
+            assert network(**settings).train(training)(noisy).any()
+    assert torch.equal(network(zero_last=True, **settings).eval().denoise(noisy), noisy)
 
 
 def test_zero_last_learns_nevertheless():
@@ -568,6 +569,16 @@ def test_denoising_keeps_the_type_of_the_images(dtype):
     denoised = model.denoise(noisy)
     assert denoised.dtype == torch.promote_types(dtype, torch.float32)
     assert torch.allclose(denoised.float(), model.denoise(noisy.float()), atol=1e-6)
+
+
+def test_denoising_in_training_mode_is_refused():
+    """Batch normalisation would take the statistics of the test image, and change its own."""
+    model = network(depth=3, width=4).train()
+    before = model.layers[3].running_mean.clone()
+    with pytest.raises(RuntimeError, match=r"call its eval\(\) before denoise"):
+        model.denoise(torch.rand(1, 1, 8, 8))
+    assert torch.equal(model.layers[3].running_mean, before)
+    network(depth=3, width=4, batch_norm=False).train().denoise(torch.rand(1, 1, 8, 8))  # where there is none it is harmless
 
 
 @pytest.mark.parametrize("shape", [(1, 1, 0, 8), (0, 1, 8, 8)], ids=str)

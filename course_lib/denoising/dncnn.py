@@ -127,24 +127,30 @@ class DnCNN(nn.Module):
 
     @torch.inference_mode()
     def denoise(self, noisy: Tensor, sigma: float | None = None) -> Tensor:
-        """The clean estimate :math:`\\hat y = z - R(z)`.
+        """The clean estimate ŷ = z − R(z).
 
         Args:
             noisy: ``(B, C, H, W)`` floating point, nominally in [0, 1], of any height and width; the network itself
                 computes in the precision of its weights.
             sigma: not used: DnCNN has no input for it. It is here because every denoiser of the course is called alike.
 
+        Returns:
+            The estimate, on the device of ``noisy``, wherever the network is.
+
         Raises:
             TypeError: for integer images.
             ValueError: for a wrong number of dimensions or channels.
+            RuntimeError: in training mode, where batch normalisation would use and change the statistics of ``noisy``.
         """
         require_images(noisy, "noisy images")
+        if self.training and any(isinstance(layer, nn.BatchNorm2d) for layer in self.layers):
+            raise RuntimeError("the network is in training mode: call its eval() before denoise, or its batch statistics change.")
         if noisy.shape[1] != self.channels:
             raise ValueError(
                 f"noisy images have {noisy.shape[1]} channels, but this network was made for {self.channels} "
                 f"({'gray' if self.channels == 1 else 'colour'})."
             )
-        return noisy - self(noisy.to(next(self.parameters(), noisy).dtype))
+        return noisy - self(noisy.to(next(self.parameters(), noisy))).to(noisy.device)  # in the precision of the weights, on their device
 
 
 def loss(residual: Tensor, true_noise: Tensor) -> Tensor:
@@ -165,7 +171,10 @@ def prepare(images: Iterable[Tensor], settings: Settings) -> ImagePool:
 
 
 def batch(data: ImagePool, step: int, generator: torch.Generator, settings: Settings) -> tuple[Tensor, Tensor]:
-    """(noisy, clean) patches ``(B, C, P, P)``: new places, new orientations and new noise in every step."""
+    """(noisy, clean) patches ``(B, C, P, P)``: new places, new orientations and new noise in every step.
+
+    Every method is handed the number of the ``step``; here all that changes with it comes from the ``generator``.
+    """
     clean = data.patches(settings.batch_size, generator)
     if settings.general:
         return general_batch(clean, generator, settings)
