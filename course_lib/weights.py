@@ -128,3 +128,12 @@ def convolutions(state: Mapping[str, Tensor], *, eps: float) -> list[tuple[Tenso
         else:
             raise WeightsError(f"layer {number}, with {', '.join(layer)}, is neither a convolution nor its batch normalisation.")
     return stack
+
+
+@torch.no_grad()
+def fill(layers: nn.Sequential, stack: list[tuple[Tensor, Tensor]]) -> None:
+    """Copy the (weight, bias) of a stack into the convolutions among ``layers``, in order."""
+    targets = [layer for layer in layers if isinstance(layer, nn.Conv2d)]
+    for target, (weight, bias) in zip(targets, stack, strict=True):
+        target.weight.copy_(weight)
+        target.bias.copy_(bias)

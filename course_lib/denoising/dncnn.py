@@ -29,8 +29,7 @@ from torch import Tensor, nn
 
 from course_lib import noise, rng, weights
 from course_lib.batches import ImagePool
-from course_lib.denoising import evaluation
-from course_lib.noise import require_images
+from course_lib.denoising import common, evaluation
 from course_lib.training import Plan
 
 BN_EPS = 1e-4  # of the authors' batch normalisation
@@ -62,15 +61,7 @@ class Settings(Plan):
 
     def __post_init__(self):
         super().__post_init__()
-        if self.depth < 2 or self.width < 1 or self.channels not in (1, 3):
-            raise ValueError(
-                f"depth = {self.depth}, width = {self.width}, channels = {self.channels}: DnCNN needs depth ≥ 2, width ≥ 1, "
-                "and 1 (gray) or 3 (colour) channels."
-            )
-        if not isinstance(self.sigma_255, tuple) or len(self.sigma_255) != 2 or not 0 <= self.sigma_255[0] <= self.sigma_255[1] <= 255:
-            raise ValueError(f"sigma_255 = {self.sigma_255}: give a lowest and a highest σ between 0 and 255, such as 0,55.")
-        if not self.scales or min(self.scales) <= 0:
-            raise ValueError(f"scales = {self.scales}: give one or more positive factors, such as 1,0.5.")
+        common.require_shape(self.depth, self.width, self.channels, self.sigma_255, self.scales)
         if self.general and self.batch_size < 3 * len(self.factors):
             raise ValueError(f"batch_size = {self.batch_size}: DnCNN-3 needs {3 * len(self.factors)}, one patch for each degradation.")
         if not self.factors or min(self.factors) < 2:
@@ -142,14 +133,7 @@ class DnCNN(nn.Module):
             ValueError: for a wrong number of dimensions or channels.
             RuntimeError: in training mode, where batch normalisation would use and change the statistics of ``noisy``.
         """
-        require_images(noisy, "noisy images")
-        if self.training and any(isinstance(layer, nn.BatchNorm2d) for layer in self.layers):
-            raise RuntimeError("the network is in training mode: call its eval() before denoise, or its batch statistics change.")
-        if noisy.shape[1] != self.channels:
-            raise ValueError(
-                f"noisy images have {noisy.shape[1]} channels, but this network was made for {self.channels} "
-                f"({'gray' if self.channels == 1 else 'colour'})."
-            )
+        common.require_input(self, noisy)
         return noisy - self(noisy.to(next(self.parameters(), noisy))).to(noisy.device)  # in the precision of the weights, on their device
 
 
@@ -164,10 +148,7 @@ def loss(residual: Tensor, true_noise: Tensor) -> Tensor:
 
 def prepare(images: Iterable[Tensor], settings: Settings) -> ImagePool:
     """Training images, uint8 ``(C, H, W)``, as the pool from which :func:`batch` cuts patches."""
-    pool = ImagePool(images, settings.cut, settings.scales)
-    if pool.channels != settings.channels:
-        raise ValueError(f"channels = {settings.channels}, but the training images have {pool.channels}.")
-    return pool
+    return common.pool(images, settings.channels, settings.cut, settings.scales)
 
 
 def batch(data: ImagePool, step: int, generator: torch.Generator, settings: Settings) -> tuple[Tensor, Tensor]:
@@ -282,11 +263,7 @@ def from_published(state: Mapping[str, Tensor], *, eps: float = 1e-5) -> DnCNN:
     if len(shapes) < 2 or shapes != expected:
         raise weights.WeightsError(f"convolutions of the shapes {shapes} are not those of a DnCNN.")
     plain = DnCNN(Settings(depth=len(stack), width=width, channels=channels, batch_norm=False))
-    targets = [layer for layer in plain.layers if isinstance(layer, nn.Conv2d)]
-    with torch.no_grad():
-        for target, (weight, bias) in zip(targets, stack, strict=True):
-            target.weight.copy_(weight)
-            target.bias.copy_(bias)
+    weights.fill(plain.layers, stack)
     return plain.to(memory_format=torch.channels_last).eval()
 
 
