@@ -7,13 +7,16 @@
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
-PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+QUIET  ?= --quiet
+PIP    := $(BIN)/python -m pip install $(QUIET) --disable-pip-version-check --constraint constraints.txt
+FAILED := { echo "the installation failed: run make again with QUIET= to see why"; exit 1; }
 PINS   := pyproject.toml constraints.txt
 CHAPTER ?=
 
 .PHONY: book test lab execute seeds clean
 
 $(VENV)/made:
+	@command -v $(PYTHON) >/dev/null || { echo "there is no $(PYTHON): name one that there is, as make PYTHON=python3.12"; exit 1; }
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' || \
 	  { echo "Python 3.11 to 3.13 is needed, $$($(PYTHON) --version) was found: try make PYTHON=python3.12"; exit 1; }
 	$(PYTHON) -m venv $(VENV) || { echo "Python's venv is missing; on Debian: apt install python3-venv"; exit 1; }
@@ -22,13 +25,13 @@ $(VENV)/made:
 # The site is made of stored outputs: Jupyter Book, and the library's source for the API pages, without torch.
 $(VENV)/book: $(VENV)/made $(PINS)
 	@echo "installing Jupyter Book into $(VENV) …"
-	@$(PIP) 'setuptools>=77' $$($(BIN)/python tests/extras.py book)
-	@$(PIP) --no-deps --no-build-isolation --editable .
+	@$(PIP) 'setuptools>=77' $$($(BIN)/python tests/extras.py book) || $(FAILED)
+	@$(PIP) --no-deps --no-build-isolation --editable . || $(FAILED)
 	@touch $@
 
 $(VENV)/all: $(VENV)/book
 	@echo "installing PyTorch, JupyterLab and the test tools into $(VENV); the first time this takes some minutes …"
-	@$(PIP) --no-build-isolation --editable '.[book,lab,test]'
+	@$(PIP) --no-build-isolation --editable '.[book,lab,test]' || $(FAILED)
 	@touch $@
 
 book: $(VENV)/book
@@ -49,5 +52,5 @@ seeds: $(VENV)/all
 	$(BIN)/python book/execute.py --seeds $(CHAPTER)
 
 clean:
-	rm -rf _build .pytest_cache .ruff_cache course_lib.egg-info $(VENV)
+	rm -rf _build book/.ipynb_checkpoints .pytest_cache .ruff_cache course_lib.egg-info $(VENV)
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -6,6 +6,8 @@ loop over images, a worker process or a copy from the host.
 
 from __future__ import annotations
 
+import math
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -128,3 +130,87 @@ class ImagePool:
         channel = torch.arange(self.channels, device=device).view(1, -1, 1, 1)
         index = (self.starts[image].view(-1, 1, 1, 1) + channel * plane.view(-1, 1, 1, 1)) + inside[:, None]
         return to_float(self.pixels[index])
+
+
+class IdentityPool:
+    """Images of one size with identities, from which batches of P identities × K images are drawn.
+
+    Args:
+        images: uint8 ``(N, C, H, W)``.
+        identities: ``(N,)`` integers, such as the numbers of persons; any values.
+
+    Raises:
+        TypeError: for images that are not uint8.
+        ValueError: for a wrong shape, or another number of identities than of images.
+    """
+
+    def __init__(self, images: Tensor, identities: Tensor):
+        if images.dim() != 4 or not len(images):
+            raise ValueError(f"images have shape {tuple(images.shape)}, but (N, C, H, W) with N ≥ 1 is expected.")
+        if identities.shape != images.shape[:1] or identities.is_floating_point():
+            raise ValueError(f"there are {len(images)} images, but identities are {tuple(identities.shape)} of {identities.dtype}.")
+        to_float(images[:1, :1, :1, :1])  # raises TypeError for anything but uint8
+        order = identities.argsort(stable=True)
+        self.images = images[order]
+        self.names, counts = identities[order].unique_consecutive(return_counts=True)
+        self.counts, self.starts = counts, F.pad(counts.cumsum(0)[:-1], (1, 0))
+        self.channels = images.shape[1]
+
+    def __len__(self) -> int:
+        """Number of identities."""
+        return len(self.names)
+
+    def to(self, device: torch.device | str) -> IdentityPool:
+        """Move everything to ``device``, in place; returns the pool."""
+        for name in ("images", "names", "counts", "starts"):
+            setattr(self, name, getattr(self, name).to(device))
+        return self
+
+    def pk(self, p: int, k: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """K images of each of P different identities: ``(P · K, C, H, W)`` float32 in [0, 1], and their identities ``(P · K,)``.
+
+        The K images of one identity are different ones where it has as many, else all of them in turn.
+
+        Raises:
+            ValueError: for p or k below 1, or more identities than there are.
+        """
+        if not 1 <= p <= len(self) or k < 1:
+            raise ValueError(f"p = {p}, k = {k}, but there are {len(self)} identities: p must lie in 1 to {len(self)}, k be at least 1.")
+        device = self.images.device
+        chosen = torch.rand(len(self), generator=generator, device=device).argsort()[:p]
+        counts, starts = self.counts[chosen, None], self.starts[chosen, None]
+        draws = torch.rand(p, int(self.counts.max()), generator=generator, device=device)
+        beyond = torch.arange(draws.shape[1], device=device) >= counts  # an identity has fewer images than the largest one
+        order = draws.masked_fill(beyond, 2).argsort(dim=1)  # (p, most): a random order of each identity's own images
+        place = order.gather(1, torch.arange(k, device=device).expand(p, k) % counts)
+        return to_float(self.images[(starts + place).flatten()]), self.names[chosen].repeat_interleave(k)
+
+
+def shots(
+    images: Tensor, generator: torch.Generator, *, shift: float = 0.0, angle: float = 0.0, light: float = 0.0
+) -> Tensor:
+    """Another shot of each image: moved, turned, and in another light, each by its own random amount.
+
+    Args:
+        images: ``(B, C, H, W)`` floating point in [0, 1].
+        generator: the source of the draws, on the device of the images.
+        shift: most that an image moves in either direction, as a fraction of its side.
+        angle: most that it is turned either way, in degrees.
+        light: contrast and brightness change by up to this: values v become clamp((1 + a) v + b) with |a|, |b| ≤ light.
+
+    Returns:
+        Images in the shape of ``images``; what comes in from outside continues the border.
+    """
+    count, device = len(images), images.device
+
+    def uniform(most: float) -> Tensor:
+        return most * (2 * torch.rand(count, generator=generator, device=device) - 1)
+
+    turn, right, down = uniform(math.radians(angle)), uniform(2 * shift), uniform(2 * shift)
+    height, width = images.shape[-2:]
+    cos, sin = turn.cos(), turn.sin()
+    matrix = torch.stack([cos, -sin * height / width, right, sin * width / height, cos, down], dim=1).view(-1, 2, 3)
+    grid = F.affine_grid(matrix, list(images.shape), align_corners=False)
+    moved = F.grid_sample(images, grid, mode="bilinear", padding_mode="border", align_corners=False)
+    contrast, brightness = (uniform(light).view(-1, 1, 1, 1) for _ in range(2))
+    return ((1 + contrast) * moved + brightness).clamp(0, 1)

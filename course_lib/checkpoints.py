@@ -95,6 +95,8 @@ def open_file(path: str | Path) -> dict:
         CheckpointError: if it is missing, truncated, altered, or no checkpoint of the course.
     """
     path = Path(path)
+    if not path.exists():
+        raise CheckpointError(f"there is no file {path}.")
     try:
         with zipfile.ZipFile(path) as archive:  # torch.load itself does not compare the check sums
             damaged = archive.testzip()
@@ -124,9 +126,14 @@ def read(path: str | Path, network: str, settings: dict, seed: int, resume: bool
     path = Path(path)
     if not path.exists():
         return None
-    if not resume:
-        raise CheckpointError(f"{path} exists already: resume from it, or delete it to train anew.")
     found = open_file(path)
+    if not resume and found["step"] == 0:
+        return None  # written before the first step: there is nothing in it to lose
+    if not resume:
+        raise CheckpointError(
+            f"{path} exists already, with {found['step']:,} steps: resume from it (--resume), give another file (--checkpoint), or "
+            "delete it to train anew."
+        )
     differences = [
         f"{name}: {was!r} in the checkpoint, {now!r} now"
         for name, was, now in [

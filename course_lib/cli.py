@@ -115,12 +115,19 @@ def _train(options) -> int:
 
 
 def _evaluate(options) -> int:
-    from course_lib import devices, recipes
+    from course_lib import devices, recipes, results
 
+    _, preset = recipes.find(options.recipe, options.preset)
     if options.checkpoint:
-        model, _ = recipes.from_checkpoint(options.recipe, options.preset, options.checkpoint)
+        model, content = recipes.from_checkpoint(options.recipe, options.preset, options.checkpoint)
+        others = [f"{k}={v}" for k, v in content["settings"].items() if v != getattr(preset.settings, k)]
+        if others:
+            print(f"trained with other settings than {options.recipe}, {options.preset}: {', '.join(others)}")
     else:
-        model = recipes.shipped(options.recipe)
+        try:
+            model = recipes.shipped(options.recipe)
+        except results.RecordError as error:
+            raise ValueError(f"no weights of {options.recipe} are shipped ({error}) Train it, and give its --checkpoint.") from error
     device = devices.default()
     print(f"{options.checkpoint or 'shipped weights'} on {devices.describe(device)}, 32-true")
     _print_means(recipes.evaluate(options.recipe, options.preset, model.to(device), only=options.data))

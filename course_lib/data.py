@@ -96,6 +96,8 @@ def load(
     if split not in splits:
         expected = 'split="train" or split="test"' if name in SPLIT else "no split"
         raise ValueError(f'data set "{name}" with split={split!r}: it takes {expected}.')
+    if otherwise is not None and otherwise not in LOADERS:
+        raise ValueError(f'unknown data set otherwise="{otherwise}"; there are {", ".join(LOADERS)}')
     if color and name != "photos":
         raise ValueError(f'color=True is for "photos" only; "{name}" comes as it is.')
     folder = Path(root).expanduser() if root is not None else project.data_root()

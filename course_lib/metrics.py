@@ -1,9 +1,10 @@
-"""Figures of merit, one value for each image; whoever reports a data set averages them."""
+"""Figures of merit: of images, one value each (whoever reports a data set averages them), and of distances."""
 
 from __future__ import annotations
 
 from typing import Literal
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -75,3 +76,70 @@ def ssim(estimate: Tensor, clean: Tensor) -> Tensor:
         for e, c in zip(estimate.float().clamp(0, 1).cpu().numpy(), clean.float().cpu().numpy(), strict=True)
     ]
     return torch.tensor(values, dtype=torch.float32)
+
+
+def roc(distances: Tensor, same: Tensor) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Error rates of the decision "the same if the distance is below γ" for every γ, by scikit-learn.
+
+    Args:
+        distances: ``(N,)`` of pairs.
+        same: ``(N,)`` booleans: is it a pair of one identity?
+
+    Returns:
+        (false accept rate, false reject rate, γ), three arrays of one length, γ ascending.
+
+    Raises:
+        ValueError: unless there are pairs of both kinds, and as many booleans as distances.
+    """
+    from sklearn.metrics import roc_curve
+
+    if distances.dim() != 1 or same.shape != distances.shape or same.dtype != torch.bool:
+        raise ValueError(
+            f"distances {tuple(distances.shape)} and same {tuple(same.shape)} of {same.dtype}: (N,) and (N,) booleans are expected."
+        )
+    if bool(same.all()) or not bool(same.any()):
+        raise ValueError("pairs of one identity and pairs of two are needed, but all are of one kind.")
+    accepted, correct, scores = roc_curve(same.cpu().numpy(), -distances.detach().cpu().double().numpy(), drop_intermediate=False)
+    return accepted, 1 - correct, -scores
+
+
+def eer(distances: Tensor, same: Tensor) -> tuple[float, float]:
+    """Equal error rate, and the γ at which it is reached: where false accepts are as frequent as false rejects.
+
+    Between two neighbouring thresholds both rates are interpolated linearly. Arguments and errors as :func:`roc`.
+    """
+    false_accept, false_reject, gamma = roc(distances, same)
+    gap = false_accept - false_reject  # from -1 to 1, never falling
+    i = int(np.searchsorted(gap, 0))
+    if gap[i] == 0:
+        return float(false_accept[i]), float(gamma[i])
+    share = -gap[i - 1] / (gap[i] - gap[i - 1])
+    rate = false_accept[i - 1] + share * (false_accept[i] - false_accept[i - 1])
+    return float(rate), float(gamma[i])
+
+
+def cmc(distances: Tensor, queries: Tensor, identities: Tensor) -> Tensor:
+    """Cumulative match characteristic: entry r is the share of queries whose identity is among the r + 1 nearest.
+
+    Args:
+        distances: ``(Q, U)`` of each query to each enrolled identity.
+        queries: ``(Q,)`` true identities.
+        identities: ``(U,)`` of the columns, without repetition; each query's is among them.
+
+    Returns:
+        ``(U,)``, not falling, 1 at the end. Entry 0 is the identification rate, or rank-1 accuracy. At equal distances the
+        wrong identity counts as the nearer one.
+
+    Raises:
+        ValueError: where a query's identity is not enrolled, or shapes do not fit.
+    """
+    if distances.shape != (len(queries), len(identities)) or len(identities.unique()) != len(identities):
+        raise ValueError(
+            f"distances are {tuple(distances.shape)}, expected was (queries, different identities) = ({len(queries)}, {len(identities)})."
+        )
+    is_true = queries[:, None] == identities
+    if not bool(is_true.any(1).all()):
+        raise ValueError("a query's identity is not among the enrolled ones: rank and identification rate are not defined for it.")
+    true = distances[is_true]
+    rank = ((distances <= true[:, None]) & ~is_true).sum(1)
+    return (rank[:, None] <= torch.arange(len(identities), device=rank.device)).float().mean(0)

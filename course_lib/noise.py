@@ -19,7 +19,7 @@ from course_lib import rng
 from course_lib.batches import to_float, to_uint8
 
 Denoiser = Callable[[Tensor, float], Tensor]
-"""``denoiser(noisy, sigma) -> denoised``: images ``(B, C, H, W)`` and σ, both on the [0, 1] scale."""
+"""A function ``denoiser(noisy, sigma) -> denoised`` of images ``(B, C, H, W)`` and σ, both on the [0, 1] scale."""
 
 LARGEST_SIGMA = 2.0
 """More than this many times the range of the image is not noise but a σ written on the 0–255 scale."""
@@ -44,13 +44,12 @@ def require_images(images: Tensor, name: str = "images") -> None:
     """
     if not torch.is_floating_point(images):
         raise TypeError(
-            f"{name} are {images.dtype}, but must be floating point in [0, 1]: convert 8-bit images with "
-            f"{name}.float() / 255 first."
+            f"{name} are {images.dtype}, but must be floating point in [0, 1]: convert 8-bit images with .float() / 255 first."
         )
     if images.dim() != 4:
+        missing = {2: ": for one gray image (H, W) write image[None, None]", 3: ": for one image (C, H, W) write image[None]"}
         raise ValueError(
-            f"{name} have shape {tuple(images.shape)}, but (B, C, H, W) is expected: add the missing axes, for a single "
-            f"gray image with {name}[None, None]."
+            f"{name} have shape {tuple(images.shape)}, but (B, C, H, W) is expected{missing.get(images.dim(), '')}."
         )
     if images.numel() == 0:
         raise ValueError(f"{name} have shape {tuple(images.shape)}: there is no pixel in them.")

@@ -96,6 +96,8 @@ def error_picture(estimate: Tensor, clean: Tensor) -> Tensor:
 
 def photographs(panels: Mapping[str, Tensor], alt: str, *, columns: int | None = None) -> Shown:
     """Images in [0, 1] side by side, each with its title; pixel for pixel, without axes."""
+    if not panels:
+        raise ValueError("there are no images to show.")
     columns = columns or len(panels)
     rows = -(-len(panels) // columns)
     drawn, axes = figure(2.9 * columns, 3.15 * rows, nrows=rows, ncols=columns, squeeze=False)

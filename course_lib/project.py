@@ -17,11 +17,14 @@ def home() -> Path:
     ``COURSE_HOME`` where it is set, else the repository around an editable install.
 
     Raises:
-        FileNotFoundError: if neither holds a ``data/SHA256SUMS``.
+        FileNotFoundError: if that folder holds no ``data/SHA256SUMS``.
     """
-    for folder in (os.environ.get("COURSE_HOME"), PACKAGE.parent):
-        if folder and (Path(folder) / "data" / "SHA256SUMS").is_file():
-            return Path(folder)
+    chosen = os.environ.get("COURSE_HOME")
+    folder = Path(chosen).expanduser() if chosen else PACKAGE.parent
+    if (folder / "data" / "SHA256SUMS").is_file():
+        return folder
+    if chosen:
+        raise FileNotFoundError(f"COURSE_HOME is {chosen}, but there is no data/SHA256SUMS in that folder.")
     raise FileNotFoundError(
         "the course's data/ folder was not found: it lies beside course_lib in the repository. Work in a clone of it "
         "(pip install -e .), or set COURSE_HOME to the folder that contains data/SHA256SUMS."
@@ -59,8 +62,15 @@ def commit() -> str:
 
 
 def preset() -> str:
-    """``COURSE_PRESET``, ``"quick"`` where it is not set: which setting of a recipe the chapters train."""
-    return os.environ.get("COURSE_PRESET") or "quick"
+    """``COURSE_PRESET``, ``"quick"`` where it is not set: which setting of a recipe the chapters train.
+
+    Raises:
+        ValueError: if it is neither quick nor paper.
+    """
+    chosen = os.environ.get("COURSE_PRESET") or "quick"
+    if chosen not in ("quick", "paper"):
+        raise ValueError(f'COURSE_PRESET = "{chosen}", but it must be quick or paper.')
+    return chosen
 
 
 def seed() -> int:

@@ -21,7 +21,7 @@ from course_lib import checkpoints, data, project, results, training, weights
 from course_lib.denoising import dncnn
 
 Measure = Callable[..., list[float]]
-"""``measure(network, images, indices=None)``: one figure for each image, or for those of the given numbers."""
+"""A function ``measure(network, images, indices=None)`` that gives one figure for each image, or for those of the given numbers."""
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from course_lib import data, devices, recipes, results
 
 TOLERANCE_DB = 0.02
-"""Largest difference between recorded and repeated figure: far more than rounding, far less than a finding."""
+"""Largest difference between recorded and repeated figure, far more than rounding and far less than a finding."""
 FEW = 4
 """Images of each data set that are evaluated unless all are asked for."""
 

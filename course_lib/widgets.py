@@ -112,7 +112,7 @@ class Lab:
         try:
             frame = self._chosen()
             shown = plots.img_tag(frame.picture(quality=85), frame.alt, attributes='style="width:100%"')
-            titles = f'<div style="display:flex;justify-content:space-around">{frame.caption()}</div>'
+            titles = f'<div style="display:grid;grid-template-columns:repeat(3,1fr);text-align:center">{frame.caption()}</div>'
             self.picture.value = f'<div style="max-width:800px">{titles}{shown}</div>'
         except Exception as error:  # an ipywidgets callback swallows it: the reader would see a slider that does nothing
             self.picture.value = f"<b>This position could not be computed:</b> {html.escape(str(error))}"
@@ -160,7 +160,7 @@ class Lab:
             '<div class="lab-controls" hidden>'
             f'<label>{self.slider} <input type="range" min="0" max="{last}" step="1" value="{start}" '
             f'aria-valuetext="{html.escape(first["position"])}"></label><output>{html.escape(first["position"])}</output>'
-            f"<label>{self.choice} <select>{options}</select></label> <span>{html.escape(words)}</span></div>"
+            f"<label>{self.choice} <select>{options}</select></label> <span>by {html.escape(words)}</span></div>"
             f'<div class="lab-titles" aria-live="polite">{first["caption"]}</div>{picture}'
             f'<script type="application/json">{data}</script></div>'
         )

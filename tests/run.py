@@ -18,7 +18,7 @@ CHAPTERS = sorted(str(path.relative_to(ROOT)) for path in (ROOT / "book").glob("
 
 # Notebooks run on embedded data, whatever the rest of the tests may use.
 EMBEDDED = {"COURSE_DATA": None, "COURSE_PRESET": None, "COURSE_SEED": None, "MPLBACKEND": "agg"}
-PYTEST = [sys.executable, "-m", "pytest", "-q", "--durations=5"]
+PYTEST = [sys.executable, "-m", "pytest", "-q", "-rs", "--durations=5"]
 PARTS = {
     "style": ([sys.executable, "-m", "ruff", "check", "."], {}),
     "library": ([*PYTEST, "tests", "--ignore-glob=*browser*", "--ignore=tests/test_chapters.py", "--ignore=tests/test_site.py"], {}),

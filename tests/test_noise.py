@@ -282,3 +282,12 @@ def test_uniform_sigma_errors(low, high, message):
 @pytest.mark.parametrize(("sigma_255", "sigma"), [(0, 0), (25, 0.09803921568627451), (51, 0.2), (255, 1), (0.5, 0.5 / 255)])
 def test_from_255(sigma_255, sigma):
     assert noise.from_255(sigma_255) == pytest.approx(sigma, rel=1e-12)
+
+
+@pytest.mark.parametrize(("shape", "advice"), [((8, 8), "image[None, None]"), ((3, 8, 8), "image[None]")])
+def test_the_advice_on_missing_axes_is_right(shape, advice):
+    with pytest.raises(ValueError) as error:
+        noise.require_images(torch.zeros(shape))
+    assert str(error.value).endswith(f"write {advice}.")
+    image = torch.zeros(shape)
+    noise.require_images({"image[None, None]": image[None, None], "image[None]": image[None]}[advice])

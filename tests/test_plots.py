@@ -230,3 +230,8 @@ def test_logarithmic_curves(drawn):
     [axis] = drawn[0].axes
     assert (axis.get_xscale(), axis.get_yscale()) == ("log", "log")
     assert [label.get_text() for label in axis.get_xticklabels()] == ["256", "512", "2048"]
+
+
+def test_no_photographs():
+    with pytest.raises(ValueError, match="no images"):
+        plots.photographs({}, "alt")

@@ -13,7 +13,7 @@ import pytest
 import yaml
 from packaging.requirements import Requirement
 
-from course_lib import data
+from course_lib import data, project
 
 ROOT = Path(__file__).resolve().parents[1]
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
@@ -85,3 +85,15 @@ def test_readme_names_every_chapter_and_the_two_commands():
     assert "make book" in text and "make test" in text
     for chapter in (ROOT / "book").glob("[0-9]*.md"):
         assert f"(book/{chapter.name})" in text
+
+
+def test_a_preset_that_there_is_not(monkeypatch):
+    monkeypatch.setenv("COURSE_PRESET", "papper")
+    with pytest.raises(ValueError, match='COURSE_PRESET = "papper", but it must be quick or paper'):
+        project.preset()
+
+
+def test_a_home_that_is_none_is_not_passed_over(monkeypatch, tmp_path):
+    monkeypatch.setenv("COURSE_HOME", str(tmp_path))
+    with pytest.raises(FileNotFoundError, match="COURSE_HOME is .* no data/SHA256SUMS"):
+        project.home()

@@ -556,10 +556,23 @@ def test_an_existing_checkpoint_is_not_trained_over(tmp_path):
     path = tmp_path / "a.ckpt"
     train(settings(), checkpoint=path)
     before, method = path.read_bytes(), watched()
-    with pytest.raises(CheckpointError, match=r"a\.ckpt exists already: resume"):
+    with pytest.raises(CheckpointError, match=r"a\.ckpt exists already, with \d+ steps: resume"):
         train(settings(), method=method, checkpoint=path)
     assert method.steps == []
     assert path.read_bytes() == before
+
+
+def test_a_checkpoint_from_before_the_first_step_is_trained_over(tmp_path):
+    """As a run leaves it that stopped at once: nothing is lost."""
+    path = tmp_path / "a.ckpt"
+    train(replace(settings(), steps=0), checkpoint=path)
+    train(settings(), checkpoint=path)
+    assert checkpoints.open_file(path)["step"] == settings().steps
+
+
+def test_a_missing_checkpoint_is_named(tmp_path):
+    with pytest.raises(CheckpointError, match=r"there is no file .*nope\.ckpt"):
+        checkpoints.open_file(tmp_path / "nope.ckpt")
 
 
 def refused(path: Path, told: str, plan=None, **options):

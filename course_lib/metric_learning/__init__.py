@@ -1,0 +1,1 @@
+"""Part I: learning a distance. Embedding networks, contrastive and triplet losses, mining, the gallery."""

@@ -1,0 +1,37 @@
+"""Euclidean distances between embeddings, whose gradient is finite wherever they are."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+SMALLEST = 1e-12
+"""Added under the root: the derivative of √x at 0 is infinite, and two equal embeddings would give NaN."""
+
+
+def require_embeddings(embeddings: Tensor, labels: Tensor) -> None:
+    """Raise ``ValueError`` unless embeddings are ``(B, D)`` floating point, and labels ``(B,)`` integers."""
+    if embeddings.dim() != 2 or not torch.is_floating_point(embeddings):
+        raise ValueError(f"embeddings are {tuple(embeddings.shape)} of {embeddings.dtype}, but (B, D) floating point is expected.")
+    if labels.shape != embeddings.shape[:1] or labels.is_floating_point():
+        raise ValueError(
+            f"labels are {tuple(labels.shape)} of {labels.dtype}, but {len(embeddings)} integers are expected, one for each embedding."
+        )
+
+
+def paired(a: Tensor, b: Tensor) -> Tensor:
+    r""":math:`D_i = \sqrt{\lVert a_i - b_i \rVert_2^2 + 10^{-12}}`: ``(B, D)`` twice gives ``(B,)``."""
+    return ((a - b).square().sum(-1) + SMALLEST).sqrt()
+
+
+def pairwise(a: Tensor, b: Tensor) -> Tensor:
+    r"""Distance of every row of ``a`` ``(M, D)`` to every row of ``b`` ``(N, D)``: ``(M, N)``.
+
+    By one matrix product, :math:`\lVert a\rVert^2 + \lVert b\rVert^2 - 2 a \cdot b`, from which rounding can take slightly
+    more than there is: it is clamped at 0 before the root. The rows are first centred on the mean of ``b``, since a common
+    offset takes away digits.
+    """
+    centre = b.detach().mean(0)
+    a, b = a - centre, b - centre
+    squared = a.square().sum(1, keepdim=True) + b.square().sum(1) - 2 * a @ b.T
+    return (squared.clamp(min=0) + SMALLEST).sqrt()

@@ -1,0 +1,103 @@
+r"""Siamese networks: two images through one network, and a loss on the distance of what comes out.
+
+Idea. With :math:`D = \lVert f_\omega(I_i) - f_\omega(I_j) \rVert_2`, pull two images of one person together, and push
+images of two persons apart until they are farther than a margin m. Both images pass the same network, with the same
+weights. To enrol somebody new is to store an embedding: nothing is trained again.
+
+Losses, with y = 0 for one person and y = 1 for two:
+
+- the original's, :math:`\frac{1-y}{2} D^2 + \frac{y}{2} \max(0, m - D)^2`, the default;
+- the lecture's, :math:`\frac{1-y}{2} D + \frac{y}{2} \max(0, m - D)`.
+
+They are no rescalings of one another. The first pulls the less the closer a pair is, the second always with the same
+strength.
+
+Source: R. Hadsell, S. Chopra, Y. LeCun, *Dimensionality Reduction by Learning an Invariant Mapping*, CVPR 2006; G. Boracchi's
+lecture.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, get_args, get_type_hints
+
+import torch
+from torch import Tensor, nn
+
+from course_lib.batches import IdentityPool
+from course_lib.metric_learning import distances, embedding
+from course_lib.metric_learning.embedding import EmbeddingSettings, prepare
+
+__all__ = ["Settings", "batch", "contrastive", "contrastive_unsquared", "pairs", "prepare", "step"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings(EmbeddingSettings):
+    """A Siamese network on batches of P identities × K images."""
+
+    form: Literal["squared", "unsquared"] = "squared"  # Hadsell's loss, or the lecture's
+    margin: float = 1.0  # m
+
+    def __post_init__(self):
+        super().__post_init__()
+        forms = get_args(get_type_hints(Settings)["form"])
+        if self.form not in forms:
+            raise ValueError(f'form = "{self.form}", but it must be one of {", ".join(forms)}.')
+        if not self.margin > 0 or (self.normalise and self.margin >= 2):
+            raise ValueError(f"margin = {self.margin}: it must be positive, and below 2, the largest distance, on the unit sphere.")
+
+
+def contrastive(distance: Tensor, different: Tensor, margin: float) -> Tensor:
+    r"""Hadsell's loss, mean over pairs of :math:`\frac{1-y}{2} D^2 + \frac{y}{2} \max(0, m - D)^2`.
+
+    Args:
+        distance: ``(N,)``, D.
+        different: ``(N,)``, y: 0 or False for one identity, 1 or True for two.
+        margin: m.
+    """
+    y = different.to(distance.dtype)
+    return ((1 - y) * distance.square() + y * (margin - distance).clamp(min=0).square()).mean() / 2
+
+
+def contrastive_unsquared(distance: Tensor, different: Tensor, margin: float) -> Tensor:
+    r"""The lecture's loss, mean over pairs of :math:`\frac{1-y}{2} D + \frac{y}{2} \max(0, m - D)`; arguments as above."""
+    y = different.to(distance.dtype)
+    return ((1 - y) * distance + y * (margin - distance).clamp(min=0)).mean() / 2
+
+
+def pairs(identities: Tensor, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor, Tensor]:
+    """All pairs of one identity in a batch, and as many of two: indices ``(N,)`` and ``(N,)``, and ``different`` ``(N,)``.
+
+    Left to themselves, pairs of two identities would outnumber the others by far. They are taken evenly from all there
+    are, or drawn where a generator is given. Where one kind does not occur the other is returned alone.
+    """
+    i, j = torch.triu_indices(len(identities), len(identities), offset=1, device=identities.device)
+    same = identities[i] == identities[j]
+    positive, negative = same.nonzero().flatten(), (~same).nonzero().flatten()
+    if 0 < len(positive) < len(negative):
+        if generator is None:
+            take = torch.arange(len(positive), device=i.device) * len(negative) // len(positive)
+        else:
+            take = torch.randperm(len(negative), generator=generator, device=generator.device)[: len(positive)].to(i.device)
+        negative = negative[take]
+    chosen = torch.cat([positive, negative])
+    return i[chosen], j[chosen], ~same[chosen]
+
+
+Batch = tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Settings]
+
+
+def batch(data: IdentityPool, step: int, generator: torch.Generator, settings: Settings) -> Batch:
+    """(images, identities, the :func:`pairs` of them, settings): what :func:`step` needs."""
+    images, identities = embedding.batch(data, step, generator, settings)
+    return images, identities, *pairs(identities, generator), settings
+
+
+def step(model: nn.Module, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+    """The loss of the pairs of a batch; the mean distances of either kind."""
+    images, _, i, j, different, settings = batch
+    embeddings = model(images)
+    distance = distances.paired(embeddings[i], embeddings[j])
+    loss = (contrastive if settings.form == "squared" else contrastive_unsquared)(distance, different, settings.margin)
+    apart = distance.detach()
+    return loss, {"same": apart[~different].mean(), "different": apart[different].mean()}
