@@ -157,7 +157,7 @@ def test_evaluate_a_checkpoint(checkpoint, capsys, option, names):
     means = {name: sum(dncnn.evaluate(model, two_images(name).images, 25.0)) / 2 for name in names}
     assert told[0].startswith("trained with other settings than dncnn_s, ") and "depth=2" in told[0]
     assert told[2:] == [f"{name} psnr: {mean:.2f} dB, mean of 2 images" for name, mean in means.items()]
-    assert told[0].startswith("a.ckpt on ")
+    assert told[1].startswith("a.ckpt on ")
 
 
 # --- what goes wrong ------------------------------------------------------------------------------------------------------
