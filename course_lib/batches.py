@@ -196,7 +196,7 @@ def shots(
         generator: the source of the draws, on the device of the images.
         shift: most that an image moves in either direction, as a fraction of its side.
         angle: most that it is turned either way, in degrees.
-        light: contrast and brightness change by up to this: values v become clamp((1 + a) v + b) with |a|, |b| ≤ light.
+        light: contrast and brightness change by up to this: values v become clamp((1 + a) v + b), a and b between −light and light.
 
     Returns:
         Images in the shape of ``images``; what comes in from outside continues the border.

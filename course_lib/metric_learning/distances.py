@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 SMALLEST = 1e-12
-"""Added under the root: the derivative of √x at 0 is infinite, and two equal embeddings would give NaN."""
+"""Added under the root, since the derivative of √x at 0 is infinite, and two equal embeddings would give NaN."""
 
 
 def require_embeddings(embeddings: Tensor, labels: Tensor) -> None:
