@@ -11,7 +11,7 @@ from course_lib.noise import require_images
 
 
 def require_input(network: nn.Module, noisy: Tensor) -> None:
-    """Raise unless ``network``, which has ``channels`` and ``layers``, can denoise ``noisy``.
+    """Raise unless ``network``, which has ``channels``, can denoise ``noisy``.
 
     Raises:
         TypeError: for integer images.
@@ -24,7 +24,7 @@ def require_input(network: nn.Module, noisy: Tensor) -> None:
             f"noisy images have {noisy.shape[1]} channels, but this network was made for {network.channels} "
             f"({'gray' if network.channels == 1 else 'colour'})."
         )
-    if network.training and any(isinstance(layer, nn.BatchNorm2d) for layer in network.layers):
+    if network.training and any(name.endswith("running_var") for name, _ in network.named_buffers()):
         raise RuntimeError("the network is in training mode: call its eval() before denoise, or its batch statistics change.")
 
 
