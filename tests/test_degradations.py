@@ -198,6 +198,16 @@ def test_dncnn_that_predicts_nothing_changes_nothing(measure):
     assert measure(untrained, images, 3) != pytest.approx(identity, abs=1e-2)
 
 
+@pytest.mark.parametrize("measure", [dncnn.evaluate, dncnn.evaluate_upscaled, dncnn.evaluate_deblocked])
+def test_images_may_come_from_any_iterable(measure):
+    """Such as the values of a dictionary."""
+    images = {name: (smooth(1, 1, 24, 24, seed=s)[0] * 255).round().to(torch.uint8) for s, name in enumerate("abc")}
+    model = dncnn.DnCNN(dncnn.Settings(depth=2, width=4)).eval()
+    expected = measure(model, list(images.values()), 3)
+    assert measure(model, images.values(), 3) == measure(model, iter(images.values()), 3) == expected
+    assert measure(model, images.values(), 3, indices=[0, 2]) == [expected[0], expected[2]]
+
+
 def test_real_bicubic_figures_of_set5(course_data):
     """Within 0.05 dB of what the literature on super-resolution lists for bicubic interpolation."""
     images = data.load("set5", root=course_data).images

@@ -118,5 +118,5 @@ def luma(images: Tensor) -> Tensor:
     return (16 + (weights * images).sum(1, keepdim=True)) / 255
 
 
-def _chosen(images: Iterable[Tensor], indices: Sequence[int] | None):
-    return [(i, images[i]) for i in (range(len(images)) if indices is None else indices)]
+def _chosen(images: Iterable[Tensor], indices: Sequence[int] | None) -> list[tuple[int, Tensor]]:
+    return [(i, image) for i, image in enumerate(images) if indices is None or i in indices]
