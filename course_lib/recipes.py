@@ -18,7 +18,7 @@ from typing import Any, get_args, get_origin, get_type_hints
 from torch import nn
 
 from course_lib import checkpoints, data, project, results, training, weights
-from course_lib.denoising import dncnn
+from course_lib.denoising import dncnn, evaluation
 
 Measure = Callable[..., list[float]]
 """A function ``measure(network, images, indices=None)`` that gives one figure for each image, or for those of the given numbers."""
@@ -94,9 +94,18 @@ def dncnn_s(sigma_255: float, *, bsd68: float, set12: float) -> Recipe:
     )  # fmt: skip
 
 
+def untouched(measure: Callable[..., list[float]], strength: int) -> Measure:
+    """What a measure of ``denoising.evaluation`` gives without any network: how good the degraded images are."""
+    return lambda network, images, indices=None: measure(lambda degraded: degraded, images, strength, indices=indices)
+
+
 GRAY, COLOR = at_sigmas(15.0, 25.0, 50.0), at_sigmas(15.0, 25.0, 35.0, 50.0)
-UPSCALED = {f"psnr_x{scale}": partial(dncnn.evaluate_upscaled, scale=scale) for scale in (2, 3, 4)}
-DEBLOCKED = {f"psnr_q{quality}": partial(dncnn.evaluate_deblocked, quality=quality) for quality in (10, 20, 30, 40)}
+UPSCALED = {f"psnr_x{scale}": partial(dncnn.evaluate_upscaled, scale=scale) for scale in (2, 3, 4)} | {
+    f"input_x{scale}": untouched(evaluation.psnr_upscaled, scale) for scale in (2, 3, 4)
+}
+DEBLOCKED = {f"psnr_q{quality}": partial(dncnn.evaluate_deblocked, quality=quality) for quality in (10, 20, 30, 40)} | {
+    f"input_q{quality}": untouched(evaluation.psnr_deblocked, quality) for quality in (10, 20, 30, 40)
+}
 
 RECIPES: dict[str, Recipe] = {
     "dncnn_s": dncnn_s(25.0, bsd68=29.23, set12=30.436),

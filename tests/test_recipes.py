@@ -293,7 +293,15 @@ def test_evaluate_the_smallest_images(home, monkeypatch):
 
 def test_evaluate_on_a_data_set_of_the_preset_takes_its_metrics(home):
     model = dncnn.DnCNN(dncnn.Settings(depth=2, width=4)).eval()
-    assert list(recipes.evaluate("dncnn_3", "paper", model, only="set5")["set5"]) == ["psnr_x2", "psnr_x3", "psnr_x4"]
+    assert list(recipes.evaluate("dncnn_3", "paper", model, only="set5")["set5"]) == [
+        *(f"psnr_x{k}" for k in (2, 3, 4)), *(f"input_x{k}" for k in (2, 3, 4))]  # fmt: skip
+
+
+def test_the_input_is_measured_without_the_network(home):
+    silent = dncnn.DnCNN(dncnn.Settings(depth=2, width=4, zero_last=True)).eval()
+    other = dncnn.DnCNN(dncnn.Settings(depth=2, width=4)).eval()
+    a, b = (recipes.evaluate("dncnn_3", "paper", network)["set12"] for network in (silent, other))
+    assert a["psnr_q10"] == pytest.approx(a["input_q10"], abs=1e-5) and b["input_q10"] == a["input_q10"] != b["psnr_q10"]
 
 
 # --- the house ------------------------------------------------------------------------------------------------------------
