@@ -151,7 +151,7 @@ def _verify(options) -> int:
             wrong += not row.agrees
             print(
                 f"  {row.data} {row.metric}, {row.images} images: recorded {row.recorded:.3f}, found {row.found:.3f} "
-                f"({row.difference:+.3f} dB): {verdict}"
+                f"(at most {row.difference:+.3f} dB): {verdict}"
             )
     print(f"{wrong} figures differ" if wrong else "all figures agree")
     return 1 if wrong else 0

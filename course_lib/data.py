@@ -33,6 +33,10 @@ class DataError(Exception):
     """A data set that is missing, incomplete or altered; the message says what to do about it."""
 
 
+class AlteredError(DataError):
+    """A file that is there, but is truncated or not the one that the manifest lists."""
+
+
 @dataclass(frozen=True, eq=False)
 class Dataset:
     """Images and all that is known about them.
@@ -134,7 +138,7 @@ def verified(root: Path, path: str, content: bytes) -> bytes:
     if expected is None:
         raise DataError(f"{root / path} is not in data/SHA256SUMS, so that it cannot be told whether it is complete.")
     if found != expected:
-        raise DataError(
+        raise AlteredError(
             f"{root / path} is truncated or altered ({len(content)} bytes): its SHA-256 is {found[:16]}…, expected was "
             f"{expected[:16]}…. Delete the file and get it again; data/README.md says where its data set belongs."
         )
