@@ -26,6 +26,7 @@ from course_lib.denoising import dncnn
 
 ROUNDS = 5
 SIZES = (256, 512, 1024, 2048)
+STATUS = Path("/proc/self/status")
 
 
 @dataclass(frozen=True)
@@ -114,36 +115,44 @@ def peak_bytes() -> int:
     """Most memory this process has had: on the GPU where there is one, else resident."""
     if devices.default().type == "cuda":
         return torch.cuda.max_memory_allocated()
-    status = Path("/proc/self/status")
-    if status.is_file():  # Linux; there ru_maxrss would also count what the parent process had
-        return 1024 * int(re.search(r"VmHWM:\s*(\d+) kB", status.read_text())[1])
+    if STATUS.is_file():  # Linux; there ru_maxrss would also count what the parent process had
+        return 1024 * int(re.search(r"VmHWM:\s*(\d+) kB", STATUS.read_text())[1])
     import resource  # not on Windows
 
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
-def training_memory(settings: dncnn.Settings) -> int:
+def bytes_now() -> int:
+    """Memory this process has now, counted like :func:`peak_bytes`; where that is not to be had, the peak so far."""
+    if devices.default().type == "cuda":
+        return torch.cuda.memory_allocated()
+    if STATUS.is_file():
+        return 1024 * int(re.search(r"VmRSS:\s*(\d+) kB", STATUS.read_text())[1])
+    return peak_bytes()
+
+
+def training_memory(settings: dncnn.Settings, precision: str) -> int:
     """Bytes that three steps take at their peak, beyond what the process had before."""
     pool = dncnn.prepare(data.load("photos", "train").images, settings).to(devices.default())
-    before = peak_bytes()
-    bare_loop(replace(settings, steps=3), pool, precision=devices.precision("auto"), channels_last=True)
+    before = bytes_now()
+    bare_loop(replace(settings, steps=3), pool, precision=precision, channels_last=True)
     return peak_bytes() - before
 
 
-def inference(side: int) -> tuple[float, int]:
-    """Seconds for denoising one gray image of ``side`` × ``side`` by DnCNN-S as sliders do it, and bytes it takes at its peak."""
-    device, precision = devices.default(), devices.precision("auto")
+def inference(side: int, precision: str) -> tuple[float, int]:
+    """Seconds for denoising one gray image of ``side`` × ``side`` by DnCNN-S, and bytes that it takes at its peak."""
+    device = devices.default()
     network = dncnn.DnCNN(dncnn.Settings(batch_norm=False)).to(device, memory_format=torch.channels_last).eval()
     image = torch.full((1, 1, side, side), 0.5, device=device)
-    before, times = peak_bytes(), []
-    for _ in range(3):
+    before, times = bytes_now(), []
+    for _ in range(4):
         began = time.perf_counter()
         with torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bf16-mixed"):
             network.denoise(image)
         if device.type == "cuda":
             torch.cuda.synchronize(device)
         times.append(time.perf_counter() - began)
-    return min(times[1:]), peak_bytes() - before
+    return statistics.median(times[1:]), peak_bytes() - before
 
 
 def time_to(goal: float) -> tuple[float, int, float]:
@@ -195,11 +204,11 @@ def measurements(seconds: float):
         yield Row(f"{title}: bare loop in float32 NCHW takes", float32 / ours, "times as long as fit")
         yield Row(f"{title}: fit takes", ours / bare, "times as long as a bare loop")
         yield Row(f"{title}: share of the matrix product's rate", 100 * operations(settings) * settings.steps / ours / rate, "%")
-        memory = in_a_fresh_process(training_memory, settings)
+        memory = in_a_fresh_process(training_memory, settings, precision)
         yield Row(f"{title}: peak memory of training {settings.batch_size} patches", memory / 1e6, "MB")
 
     for side in SIZES:
-        time_taken, memory = in_a_fresh_process(inference, side)
+        time_taken, memory = in_a_fresh_process(inference, side, precision)
         yield Row(f"DnCNN-S, {side}×{side}: inference", 1000 * time_taken, "ms")
         yield Row(f"DnCNN-S, {side}×{side}: peak memory", memory / 1e6, "MB")
 

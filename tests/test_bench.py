@@ -82,12 +82,12 @@ def test_the_plain_loop_is_found_and_run():
 
 
 def test_memory_and_time_of_a_fresh_process():
-    seconds, memory = bench.in_a_fresh_process(bench.inference, 64)
+    seconds, memory = bench.in_a_fresh_process(bench.inference, 64, "32-true")
     assert 0 < seconds < 60 and 1e6 < memory < 2e9
 
 
 def test_memory_grows_with_the_image():
-    small, large = (bench.in_a_fresh_process(bench.inference, side)[1] for side in (64, 512))
+    small, large = (bench.in_a_fresh_process(bench.inference, side, "32-true")[1] for side in (64, 512))
     assert large > small + 64 * (512**2 - 64**2)  # one layer of 64 channels, in one byte each, at the very least
 
 
