@@ -42,13 +42,15 @@ def entries(names: list[str] | None = None) -> list[Entry]:
 
 
 def table(names: list[str] | None = None):
-    """The table "paper / recorded / gap", with the command of every run that is missing."""
-    rows = [
-        [f"`{e.recipe}`", e.data, e.metric, f"{e.paper:.2f}",
-         *(["–", "–", f"not run: `{e.command}`"] if e.recorded is None else
-           [f"{e.recorded:.2f}", f"{e.recorded - e.paper:+.2f}", "short run" if e.short else "full run"])]
-        for e in entries(names)
-    ]  # fmt: skip
+    """The table "paper / recorded / gap", with the command of every run that is missing, once for each."""
+    rows, named = [], set()
+    for e in entries(names):
+        if e.recorded is None:
+            ours = ["–", "–", "not run" if e.recipe in named else f"not run: `{e.command}`"]
+            named.add(e.recipe)
+        else:
+            ours = [f"{e.recorded:.2f}", f"{e.recorded - e.paper:+.2f}", "short run" if e.short else "full run"]
+        rows.append([f"`{e.recipe}`", e.data, e.metric, f"{e.paper:.2f}", *ours])
     return plots.table(["recipe", "data", "metric", "paper (dB)", "recorded (dB)", "gap (dB)", ""], rows)
 
 

@@ -38,7 +38,7 @@ def test_a_run_that_was_not_made_has_its_command(home):
     [entry] = [e for e in reproduction.entries(["dncnn_3"]) if (e.data, e.metric) == ("set5", "psnr_x3")]
     assert (entry.paper, entry.recorded, entry.command) == (33.75, None, "course train dncnn_3 --preset paper --record")
     text = reproduction.table(["dncnn_3"]).data
-    assert text.count("not run: `course train dncnn_3 --preset paper --record`") == 6
+    assert text.count("not run") == 6 and text.count("`course train dncnn_3 --preset paper --record`") == 1
 
 
 def test_the_table_says_which_runs_are_short(home):
