@@ -23,7 +23,7 @@ from course_lib.noise import Denoiser, test_noise
 LARGEST_BUDGET = 300_000
 """Bytes that the frames of one chapter may take on its static page."""
 MOST_FRAMES, PAGE_PHOTOS = 40, 2
-PAGE_QUALITIES = (80, 65, 50, 40, 30, 20, 10)
+PAGE_QUALITIES = (80, 65, 50, 40, 30, 20, 10, 5, 1)
 """WebP qualities of the page's frames, from the best to the lowest. Noise does not compress, so that one of them must fit."""
 
 

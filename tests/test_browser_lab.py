@@ -21,7 +21,8 @@ CHAPTER, SMALL = "08_dncnn.ipynb", "00_start_here.ipynb"
 TRAINING = "run = training.fit("
 PATIENCE = 900  # seconds for a chapter that takes one minute on a quiet laptop
 ANSWER = 3.0  # seconds in which a move of the slider must show; it takes a tenth of that on a quiet laptop
-WIDGET = ".jp-CodeCell .widget-slider"
+LAB = ".jp-CodeCell .widget-vbox >> nth=0"  # the noise lab is the first one of its chapter
+WIDGET = f"{LAB} >> .widget-slider"
 IMAGE = ".jp-CodeCell .widget-html-content img"
 
 
@@ -200,7 +201,7 @@ def test_progress_bar(chapter):
 
 def state(page) -> dict:
     """What the slider's cell shows."""
-    image = page.locator(IMAGE)
+    image = page.locator(IMAGE).first
     return {
         "sigma": page.locator(f"{WIDGET} .widget-readout").text_content().strip(),
         "alt": image.get_attribute("alt"),
@@ -211,7 +212,7 @@ def state(page) -> dict:
 
 def choose(page, control: str, value: str) -> None:
     """Choose from the dropdown with this label, and wait until the alternative text names the choice."""
-    box = page.locator(".jp-CodeCell .widget-dropdown", has=page.get_by_text(control, exact=True)).locator("select")
+    box = page.locator(f"{LAB} >> .widget-dropdown", has=page.get_by_text(control, exact=True)).locator("select")
     box.select_option(value)
     shows(page, value)
 
@@ -244,7 +245,7 @@ def test_slider_by_mouse(page):
     page.wait_for_timeout(2000)  # cells that come into view are drawn then, and push the slider away
     handle.scroll_into_view_if_needed()
     page.wait_for_timeout(500)
-    assert handle.is_visible() and page.locator(IMAGE).is_visible()
+    assert handle.is_visible() and page.locator(IMAGE).first.is_visible()
     shows(page, "camera with noise of σ = 25: ")
 
     def drag(share: float):
@@ -299,6 +300,23 @@ def test_photo_and_denoiser(page):
         digests.append(state(page)["digest"])
     assert len(set(digests)) == len(digests)
     choose(page, "denoiser", "DnCNN, trained here")
+
+
+def test_switch_of_the_degradation(page):
+    """The second lab of the chapter: its choice and its slider, computed when they are visited."""
+    lab = page.locator(".jp-CodeCell .widget-vbox >> nth=1")
+    image = lab.locator("img")
+    select = lab.locator(".widget-dropdown", has=page.get_by_text("degradation", exact=True)).locator("select")
+    select.scroll_into_view_if_needed()
+    seen = {image.get_attribute("alt")}
+    for choice in ("low resolution", "JPEG", "noise"):
+        select.select_option(choice)
+        wait_until(lambda choice=choice: f"with {choice}, " in image.get_attribute("alt"), f"{choice} is shown", 30)
+        seen.add(image.get_attribute("alt"))
+    lab.locator(".noUi-handle").focus()
+    page.keyboard.press("ArrowRight")
+    wait_until(lambda: "σ = 50" in image.get_attribute("alt"), "the slider chose the strongest noise", 30)
+    assert len(seen) == 3
 
 
 def test_stop_button(chrome, lab, place):
