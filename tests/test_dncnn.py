@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from helpers_denoising import randomised
 from skimage.metrics import peak_signal_noise_ratio
 from torch import nn
 from torch._dynamo.testing import CompileCounter
@@ -34,21 +35,6 @@ def images(*shapes, seed=0):
 
 def network(seed=0, **settings):
     return dncnn.DnCNN(dncnn.Settings(**settings), seed=seed)
-
-
-def randomised(model, seed=0):
-    """As after a training: statistics, scales, shifts and biases that are neither 0 nor 1, some scales negative."""
-    generator = seeded(seed)
-    with torch.no_grad():
-        for layer in model.layers:
-            if isinstance(layer, nn.BatchNorm2d):
-                layer.running_mean.normal_(0, 0.3, generator=generator)
-                layer.running_var.uniform_(0.5, 2, generator=generator)
-                layer.weight.normal_(0.9, 0.5, generator=generator)
-                layer.bias.normal_(0, 0.2, generator=generator)
-            elif isinstance(layer, nn.Conv2d) and layer.bias is not None:
-                layer.bias.normal_(0, 0.1, generator=generator)
-    return model
 
 
 def size(model):

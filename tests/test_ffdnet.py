@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from helpers_denoising import randomised
 from torch import nn
 from torch._dynamo.testing import CompileCounter
 
@@ -18,19 +19,9 @@ def network(seed=0, **settings):
     return ffdnet.FFDNet(ffdnet.Settings(**{"depth": 4, "width": 8, **settings}), seed=seed)
 
 
-def randomised(model, seed=0):
-    """As after a training: statistics, scales, shifts and biases that are neither 0 nor 1."""
-    generator = seeded(seed)
-    with torch.no_grad():
-        for layer in model.layers:
-            if isinstance(layer, nn.BatchNorm2d):
-                layer.running_mean.normal_(0, 0.3, generator=generator)
-                layer.running_var.uniform_(0.5, 2, generator=generator)
-                layer.weight.normal_(0.9, 0.5, generator=generator)
-                layer.bias.normal_(0, 0.2, generator=generator)
-            elif isinstance(layer, nn.Conv2d) and layer.bias is not None:
-                layer.bias.normal_(0, 0.1, generator=generator)
-    return model.eval()
+def trained(model):
+    """In evaluation mode, as after a training."""
+    return randomised(model).eval()
 
 
 def images(count=3, channels=1, side=60):
@@ -118,14 +109,14 @@ def test_one_graph():
 @pytest.mark.parametrize("height_width", [(1, 1), (1, 8), (7, 12), (12, 7), (9, 9)], ids=str)
 @pytest.mark.parametrize("channels", [1, 3])
 def test_any_size(channels, height_width):
-    model = randomised(network(channels=channels))
+    model = trained(network(channels=channels))
     noisy = torch.rand(2, channels, *height_width, generator=seeded())
     denoised = model.denoise(noisy, 0.1)
     assert denoised.shape == noisy.shape and denoised.isfinite().all()
 
 
 def test_odd_sides_are_continued_by_their_last_pixels():
-    model = randomised(network())
+    model = trained(network())
     noisy = torch.rand(1, 1, 7, 9, generator=seeded())
     larger = torch.cat([noisy, noisy[:, :, -1:]], dim=2)
     larger = torch.cat([larger, larger[..., -1:]], dim=3)
@@ -134,7 +125,7 @@ def test_odd_sides_are_continued_by_their_last_pixels():
 
 def test_forms_of_sigma():
     """A float, a number for each image and a map mean the same where they say the same."""
-    model = randomised(network())
+    model = trained(network())
     noisy = torch.rand(2, 1, 8, 10, generator=seeded())
     by_float = model.denoise(noisy, 0.1)
     for same in (torch.tensor(0.1), torch.tensor([0.1, 0.1]), torch.full((2, 1, 8, 10), 0.1), torch.full((1, 1, 8, 10), 0.1)):
@@ -144,7 +135,7 @@ def test_forms_of_sigma():
 
 
 def test_a_map_enters_at_half_resolution_as_the_mean_of_four_pixels():
-    model = randomised(network())
+    model = trained(network())
     seen = []
     model.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[1]))
     sigma = torch.rand(1, 1, 5, 6, generator=seeded())
@@ -157,7 +148,7 @@ def test_a_map_enters_at_half_resolution_as_the_mean_of_four_pixels():
 @pytest.mark.parametrize("depth", [2, 4])
 def test_the_map_acts_within_the_receptive_field(depth):
     """Another σ on the right half changes the right half, and on the left no more than the field reaches."""
-    model = randomised(network(depth=depth, batch_norm=False)).double()
+    model = trained(network(depth=depth, batch_norm=False)).double()
     noisy = torch.rand(1, 1, 8, 64, generator=seeded(), dtype=torch.float64)
     sigma = torch.full_like(noisy, 0.1)
     other = sigma.clone()
@@ -293,7 +284,7 @@ def test_images_of_other_channels():
 
 
 def test_evaluate_tells_the_right_sigma():
-    model = randomised(network())
+    model = trained(network())
     held_out = list(images(2, side=21))
     expected = evaluation.psnr_per_image(model.denoise, held_out, noise.from_255(30), protocol="quantised")
     assert ffdnet.evaluate(model, held_out, 30) == pytest.approx(expected, abs=1e-3)
@@ -302,7 +293,7 @@ def test_evaluate_tells_the_right_sigma():
 
 @pytest.mark.parametrize("channels", [1, 3])
 def test_folding_changes_no_output(channels):
-    model = randomised(network(channels=channels, depth=6))
+    model = trained(network(channels=channels, depth=6))
     noisy = torch.rand(2, channels, 12, 14, generator=seeded())
     expected = model.denoise(noisy, 0.1)
     assert (ffdnet.folded(model).denoise(noisy, 0.1) - expected).abs().max() < 1e-5 * max(1, expected.abs().max())
