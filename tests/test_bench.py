@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from course_lib import bench, cli, data, recipes
+from course_lib import bench, cli, data, recipes, training
 from course_lib.denoising import dncnn
 
 TINY = dncnn.Settings(depth=3, width=8, batch_size=4, steps=3, patch_size=20, scales=(1.0,), precision="32-true")
@@ -55,10 +55,22 @@ def test_the_matrix_product_rate_is_that_of_a_product():
     assert 1e8 < bench.matrix_product_rate("32-true", size=256) < 1e15
 
 
-def test_the_bare_loop_trains_what_fit_trains():
+def test_the_bare_loop_trains_on_the_batches_of_fit(monkeypatch):
     """Otherwise their times could not be compared."""
-    seconds = bench.bare_loop(TINY, dncnn.prepare(images(), TINY), precision="32-true", channels_last=True)
-    assert seconds > 0
+    drawn, original = [], dncnn.batch
+
+    def watched(*arguments):
+        drawn.append(original(*arguments)[0])
+        return original(*arguments)
+
+    monkeypatch.setattr(dncnn, "batch", watched)
+    pool = dncnn.prepare(images(), TINY)
+    assert bench.bare_loop(TINY, pool, precision="32-true", channels_last=True) > 0
+    bare = drawn[:]
+    drawn.clear()
+    training.fit(dncnn.DnCNN(TINY), pool, dncnn, TINY, progress=False)
+    assert len(bare) == TINY.steps == len(drawn)
+    assert all(torch.equal(a, b) for a, b in zip(bare, drawn, strict=True))
 
 
 def test_the_plain_loop_minimises_the_loss_of_the_paper():
