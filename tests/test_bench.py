@@ -60,8 +60,9 @@ def test_the_bare_loop_trains_on_the_batches_of_fit(monkeypatch):
     drawn, original = [], dncnn.batch
 
     def watched(*arguments):
-        drawn.append(original(*arguments)[0])
-        return original(*arguments)
+        made = original(*arguments)
+        drawn.append(made[0])
+        return made
 
     monkeypatch.setattr(dncnn, "batch", watched)
     pool = dncnn.prepare(images(), TINY)
