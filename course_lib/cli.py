@@ -17,11 +17,12 @@ def parser() -> argparse.ArgumentParser:
     train = commands.add_parser("train", help="train a recipe", description="Train a recipe and evaluate what came out.")
     train.add_argument("recipe", help="a name that `course list` prints")
     train.add_argument("changes", nargs="*", metavar="SETTING=VALUE", help="settings to change, such as steps=500 sigma_255=0,55")
-    train.add_argument("--preset", default="quick", help="quick (embedded data) or paper (the paper's protocol); default quick")
+    train.add_argument("--preset", default="quick", help="quick (embedded data), paper, or what `course list` prints; default quick")
     train.add_argument("--seed", type=int, default=0, help="of every random draw; default 0")
     train.add_argument("--checkpoint", type=Path, help="default runs/RECIPE.PRESET.ckpt")
     train.add_argument("--resume", action="store_true", help="go on from the checkpoint, where there is one")
     train.add_argument("--record", action="store_true", help="ship the weights and write data/results/RECIPE.PRESET.json")
+    train.add_argument("--seeds", type=int, metavar="N", help="metric learning: train and record N seeds, each with people of its own")
     train.add_argument("--note", default="", help="what readers of the record must know, such as why the run was short")
 
     evaluate = commands.add_parser("evaluate", help="evaluate a trained network")
@@ -77,20 +78,25 @@ def _compare(record: dict) -> None:
     from course_lib import results
 
     short = " (a short run)" if record["short"] else ""
+    for data, metrics in record.get("per_seed", {}).items():
+        for metric, values in metrics.items():
+            mean, half = results.interval(list(values.values()))
+            print(f"    {data} {metric}: {mean:.1f} ± {half:.1f} %, 95 % interval over {len(values)} seeds{short}")
     for row in results.compare(record):
         print(f"    {row.data} {row.metric}: paper {row.paper:.2f}, recorded {row.recorded:.2f}{short}, gap {row.gap:+.2f} dB")
 
 
 def _print_means(figures) -> None:
-    from course_lib import recipes
+    from course_lib import results, runs
 
-    for data, metrics in recipes.means(figures).items():
+    for data, metrics in runs.means(figures).items():
         for metric, value in metrics.items():
-            print(f"{data} {metric}: {value:.2f} dB, mean of {len(figures[data][metric])} images")
+            unit, count = results.unit(metric), len(figures[data][metric])
+            print(f"{data} {metric}: {value:.2f} {unit}" + (f", mean of {count} images" if unit == "dB" else ""))
 
 
 def _train(options) -> int:
-    from course_lib import recipes
+    from course_lib import recipes, runs
 
     recipes.find(options.recipe, options.preset)
     changes = {}
@@ -99,8 +105,12 @@ def _train(options) -> int:
         if not equals:
             raise ValueError(f'"{change}" is not understood: write a setting as NAME=VALUE, such as steps=500.')
         changes[name] = value
+    if options.seeds is not None:
+        seeds = range(options.seed, options.seed + options.seeds)
+        _compare(runs.record_seeds(options.recipe, options.preset, seeds=seeds, changes=changes, note=options.note))
+        return 0
     checkpoint = options.checkpoint or Path("runs") / f"{options.recipe}.{options.preset}.ckpt"
-    model, _, history, _ = recipes.train(
+    model, _, history, _ = runs.train(
         options.recipe, options.preset, changes=changes, seed=options.seed, checkpoint=checkpoint, resume=options.resume
     )
     if history.interrupted:
@@ -108,29 +118,30 @@ def _train(options) -> int:
         return 130
     print(f"trained in {history.seconds:.0f} s on {history.device} in {history.precision}: {checkpoint}")
     if options.record:
-        _compare(recipes.record(options.recipe, options.preset, checkpoint, note=options.note))
+        _compare(runs.record(options.recipe, options.preset, checkpoint, note=options.note))
     else:
-        _print_means(recipes.evaluate(options.recipe, options.preset, model))
+        _print_means(runs.evaluate(options.recipe, options.preset, model, seed=options.seed))
     return 0
 
 
 def _evaluate(options) -> int:
-    from course_lib import devices, recipes, results
+    from course_lib import devices, recipes, results, runs
 
     _, preset = recipes.find(options.recipe, options.preset)
     if options.checkpoint:
-        model, content = recipes.from_checkpoint(options.recipe, options.preset, options.checkpoint)
+        model, content = runs.from_checkpoint(options.recipe, options.preset, options.checkpoint)
         others = [f"{k}={v}" for k, v in content["settings"].items() if v != getattr(preset.settings, k)]
         if others:
             print(f"trained with other settings than {options.recipe}, {options.preset}: {', '.join(others)}")
     else:
         try:
-            model = recipes.shipped(options.recipe)
+            model = runs.shipped(options.recipe)
         except results.RecordError as error:
             raise ValueError(f"no weights of {options.recipe} are shipped ({error}) Train it, and give its --checkpoint.") from error
     device = devices.default()
     print(f"{options.checkpoint or 'shipped weights'} on {devices.describe(device)}, 32-true")
-    _print_means(recipes.evaluate(options.recipe, options.preset, model.to(device), only=options.data))
+    seed = content["seed"] if options.checkpoint else 0
+    _print_means(runs.evaluate(options.recipe, options.preset, model.to(device), only=options.data, seed=seed))
     return 0
 
 
@@ -138,14 +149,15 @@ def _verify(options) -> int:
     from course_lib import recipes, results, verify
 
     for name in options.recipes:
-        recipes.find(name, "paper")
+        recipes.find(name, "quick")
     chosen = [run for run in results.recorded() if not options.recipes or run[0] in options.recipes]
     if not chosen:
         raise ValueError(f"nothing is recorded of {', '.join(options.recipes) or 'any recipe'}; course list shows what is.")
     wrong = 0
     for recipe, preset in chosen:
         rows = verify.verify(recipe, preset, full=options.full)
-        print(f"{recipe}, {preset} preset: record and weights have their hashes")
+        if rows:
+            print(f"{recipe}, {preset} preset: record and weights have their hashes")
         for row in rows:
             verdict = "agrees" if row.agrees else f"DIFFERS by more than {verify.TOLERANCE_DB} dB"
             wrong += not row.agrees

@@ -9,6 +9,7 @@ from functools import cache
 
 import torch
 import torch.nn.functional as F
+from torch import Tensor, distributed
 
 PRECISIONS = ("32-true", "bf16-mixed")
 
@@ -88,3 +89,35 @@ def fabric(precision: str):
         torch.backends.cudnn.benchmark = True  # shapes are fixed, so that the search pays
         torch.set_float32_matmul_precision("high")
     return launched
+
+
+def processes() -> int:
+    """How many processes train together; 1 without ``fabric run`` or ``torchrun``."""
+    return distributed.get_world_size() if distributed.is_available() and distributed.is_initialized() else 1
+
+
+class _Gathered(torch.autograd.Function):
+    """Concatenation over all processes; the gradient of a process's part is the sum of what all of them find for it."""
+
+    @staticmethod
+    def forward(ctx, local: Tensor) -> Tensor:
+        parts = [torch.empty_like(local) for _ in range(processes())]
+        distributed.all_gather(parts, local.contiguous())
+        ctx.length = len(local)
+        return torch.cat(parts)
+
+    @staticmethod
+    def backward(ctx, gradient: Tensor) -> Tensor:
+        total = gradient.clone(memory_format=torch.contiguous_format)
+        distributed.all_reduce(total)
+        return total[distributed.get_rank() * ctx.length :][: ctx.length]
+
+
+def gathered(local: Tensor) -> Tensor:
+    """The rows of all processes, in the order of their ranks: ``(b, …)`` on each of R gives ``(R · b, …)`` on all.
+
+    For losses that compare the images of a batch with one another, of which every process holds but a share. The gradient
+    passes: where each process computes the loss of the whole batch from this, the mean of their gradients, which is what
+    data parallelism takes, is the gradient of that loss. One process gets back what it gave.
+    """
+    return local if processes() == 1 else _Gathered.apply(local)

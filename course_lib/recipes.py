@@ -8,17 +8,19 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path
 from types import ModuleType
 from typing import Any, get_args, get_origin, get_type_hints
 
+import torch
 from torch import nn
 
-from course_lib import checkpoints, data, project, results, training, weights
+from course_lib import data, training
 from course_lib.denoising import dncnn, evaluation
+from course_lib.metric_learning import embedding, identification, siamese, triplet
+from course_lib.metric_learning import evaluation as people
 
 Measure = Callable[..., list[float]]
 """A function ``measure(network, images, indices=None)`` that gives one figure for each image, or for those of the given numbers."""
@@ -26,13 +28,41 @@ Measure = Callable[..., list[float]]
 
 @dataclass(frozen=True)
 class Test:
-    """A data set and what is measured on it."""
+    """A data set and what is measured on each of its images."""
 
     __test__ = False  # no test for pytest to collect
 
     data: str
     split: str | None
     metrics: dict[str, Measure]  # by the name that records use
+
+    def figures(self, images: data.Dataset, model: nn.Module, *, seed: int = 0, count: int | None = None) -> dict[str, dict[str, float]]:
+        """Metric -> image name -> value, of the ``count`` smallest images or of all."""
+        indices = sorted(sorted(range(len(images)), key=lambda i: images.images[i].numel())[:count])
+        names = [images.names[i] for i in indices]
+        return {
+            metric: dict(zip(names, measure(model, images.images, indices=indices), strict=True))
+            for metric, measure in self.metrics.items()
+        }
+
+
+@dataclass(frozen=True)
+class OfPeople(Test):
+    """People that the network was not trained on, and how well it tells them apart: figures of all their pictures together."""
+
+    metrics: dict[str, Measure] = field(default_factory=dict)  # none image by image
+    sigmas_255: Sequence[float] = (0, 10, 25, 50)  # noise of the queries
+    shot: dict[str, float] | None = None  # further queries, moved and turned by up to this
+    pixels: bool = False  # measure the distance of pixels as well
+
+    def figures(self, images: data.Dataset, model: nn.Module, *, seed: int = 0, count: int | None = None) -> dict[str, dict[str, float]]:
+        """Metric -> ``"seed 0"`` -> value in percent; see :func:`course_lib.metric_learning.evaluation.evaluate`."""
+        conditions = {"sigmas_255": self.sigmas_255, "shot": self.shot, "seed": seed}
+        found = people.evaluate(model.embed, images, **conditions)
+        if self.pixels:
+            untrained = people.evaluate(people.pixels, images, **conditions)
+            found |= {f"pixels_{name}": value for name, value in untrained.items()}
+        return {name: {f"seed {seed}": value} for name, value in found.items()}
 
 
 @dataclass(frozen=True)
@@ -42,6 +72,8 @@ class Preset:
     settings: training.Plan
     train: tuple[str, str | None]  # data set and split to train on
     test: tuple[Test, ...]
+    parts: Callable[[int], tuple[data.Dataset, data.Dataset]] | None = None
+    """Where people are divided into some to train on and others to test on: both parts, for a seed."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +83,7 @@ class Recipe:
     title: str
     method: ModuleType  # has prepare, batch, step
     network: Callable[..., nn.Module]  # network(settings, seed=...)
-    to_ship: Callable[[nn.Module], nn.Module]  # the network as it is shipped, and …
+    to_ship: Callable[[nn.Module], nn.Module] | None  # the network as it is shipped, if one is, and …
     shipped_settings: dict[str, Any]  # … the settings in which that differs
     presets: dict[str, Preset]
     paper: dict[str, dict[str, dict]]  # data set -> metric -> value, protocol
@@ -60,6 +92,19 @@ class Recipe:
     def load(self, name: str, split: str | None) -> data.Dataset:
         """A data set, in colour where the recipe wants that and the data set leaves the choice."""
         return data.load(name, split, color=self.color and name == "photos")
+
+    def to_train_on(self, preset: Preset, seed: int) -> data.Dataset:
+        """The images of the preset's training; the seed decides which people they are, where they are of people."""
+        return preset.parts(seed)[0] if preset.parts else self.load(*preset.train)
+
+    def to_test_on(self, preset: Preset, test: Test, seed: int) -> data.Dataset:
+        """The images of one of its tests."""
+        return preset.parts(seed)[1] if preset.parts else self.load(test.data, test.split)
+
+    def pool(self, images: data.Dataset, settings: training.Plan):
+        """What ``batch`` draws from; methods that compare people are told who is who."""
+        told = () if images.labels is None else (images.labels,)
+        return self.method.prepare(images.images, *told, settings)
 
 
 def at_sigmas(*sigmas_255: float) -> dict[str, Measure]:
@@ -107,7 +152,59 @@ DEBLOCKED = {f"psnr_q{quality}": partial(dncnn.evaluate_deblocked, quality=quali
     f"input_q{quality}": untouched(evaluation.psnr_deblocked, quality) for quality in (10, 20, 30, 40)
 }
 
+
+def characters(seed: int) -> tuple[data.Dataset, data.Dataset]:
+    """Handwritten characters as people, each a person of their own: 4,000 to train on, ten shots of 100 others."""
+    others = data.load("digits", "test")
+    chosen = dataclasses.replace(others, images=others.images[::10], names=others.names[::10], labels=None)
+    train = data.load("digits", "train")
+    as_people = dataclasses.replace(train, labels=torch.arange(len(train)), classes=())
+    return as_people, people.shots(chosen, 10, **SHOT, seed=seed)
+
+
+def faces(seed: int) -> tuple[data.Dataset, data.Dataset]:
+    """The faces at half their size: 30 people to train on, and the other 10."""
+    return people.split(people.smaller(data.load("faces"), 0.5), 30, seed)
+
+
+def held_out_digits(seed: int) -> tuple[data.Dataset, data.Dataset]:
+    """Digits as "people": seven digits to train on, pictures of the three others."""
+    known = people.split(data.load("digits", "train"), 7, seed)[0]
+    return known, people.split(data.load("digits", "test"), 7, seed)[1]
+
+
+SHOT = dict(shift=0.1, angle=15.0, light=0.3)  # how a character varies from shot to shot
+MILD = dict(shift=0.05, angle=5.0, light=0.2)  # real pictures vary by themselves
+
+
+def of_people(title: str, method: ModuleType, network: Callable[..., nn.Module], *, pixels: bool = False, **settings) -> Recipe:
+    """A recipe of metric learning: ``quick`` on characters, ``faces``, ``digits``. No paper has figures for these."""
+
+    def preset(parts, name: str, split: str | None, test: str | None, people: int, **more) -> Preset:
+        made = method.Settings(**{**settings, **more, **({"people": people} if method is identification else {})})
+        return Preset(made, (name, split), (OfPeople(name, test, pixels=pixels, shot=SHOT),), parts)
+
+    return Recipe(
+        title, method, network, None, {},
+        {
+            "quick": preset(characters, "digits", "train", "test", 4000, **SHOT, steps=600),
+            "faces": preset(faces, "faces", None, None, 30, **MILD, height=56, width=46, steps=400, learning_rate=5e-4),
+            "digits": preset(held_out_digits, "digits", "train", "test", 7, **MILD, identities=7, images=9, batch_size=63, steps=400,
+                             learning_rate=5e-4),
+        },
+        {},
+    )  # fmt: skip
+
+
+TRIPLET = dict(normalise=True, margin=0.2)
+
 RECIPES: dict[str, Recipe] = {
+    "identification": of_people("Identification by classification: softmax over people", identification,
+                                identification.Classifier, pixels=True),
+    "siamese": of_people("Siamese network: contrastive loss", siamese, embedding.Embedder, normalise=True, margin=1.0),
+    "triplet": of_people("Triplet network: semi-hard negatives", triplet, embedding.Embedder, **TRIPLET, mining="semi-hard"),
+    "triplet_hard": of_people("Triplet network: batch-hard", triplet, embedding.Embedder, **TRIPLET, mining="batch-hard"),
+    "triplet_random": of_people("Triplet network: random negatives", triplet, embedding.Embedder, **TRIPLET, mining="random"),
     "dncnn_s": dncnn_s(25.0, bsd68=29.23, set12=30.436),
     "dncnn_s15": dncnn_s(15.0, bsd68=31.73, set12=32.859),
     "dncnn_s50": dncnn_s(50.0, bsd68=26.23, set12=27.178),
@@ -194,149 +291,6 @@ def _parsed(text: str, kind):
             return text.lower() in ("true", "yes", "1")
         raise ValueError(text)
     return kind(text) if kind in (int, float, str) else text
-
-
-def train(
-    recipe: str,
-    preset: str,
-    *,
-    changes: dict[str, str] | None = None,
-    seed: int = 0,
-    checkpoint: Path | None = None,
-    resume: bool = False,
-) -> tuple[nn.Module, training.Plan, training.History, data.Dataset]:
-    """Load a recipe's data and train it: (network, settings, history, training data)."""
-    found, chosen = find(recipe, preset)
-    settings = override(chosen.settings, changes or {})
-    images = found.load(*chosen.train)
-    model = found.network(settings, seed=seed)
-    pool = found.method.prepare(images.images, settings)
-    history = training.fit(model, pool, found.method, settings, seed=seed, checkpoint=checkpoint, resume=resume)
-    return model, settings, history, images
-
-
-def evaluate(
-    recipe: str, preset: str, model: nn.Module, *, only: str | None = None, count: int | None = None
-) -> dict[str, dict[str, dict]]:
-    """Per-image figures of ``model`` on the preset's test data: data set -> metric -> image name -> value.
-
-    Args:
-        recipe, preset: whose data sets and metrics.
-        model: the network, in evaluation mode.
-        only: one data set instead; if the preset does not test on it, the metrics are those of its first test.
-        count: the smallest images of each data set, that many, None for all.
-    """
-    found, chosen = find(recipe, preset)
-    tests = chosen.test
-    if only is not None:
-        tests = [t for t in tests if t.data == only]
-        tests = tests or [Test(only, "test" if only in data.SPLIT else None, chosen.test[0].metrics)]
-    return {test.data: measured(test, found.load(test.data, test.split), model, count) for test in tests}
-
-
-def measured(test: Test, images: data.Dataset, model: nn.Module, count: int | None = None) -> dict[str, dict[str, float]]:
-    """Metric -> image name -> value, of the ``count`` smallest images or of all."""
-    indices = sorted(sorted(range(len(images)), key=lambda i: images.images[i].numel())[:count])
-    names = [images.names[i] for i in indices]
-    return {
-        metric: dict(zip(names, measure(model, images.images, indices=indices), strict=True))
-        for metric, measure in test.metrics.items()
-    }
-
-
-def means(figures: dict[str, dict[str, dict]]) -> dict[str, dict[str, float]]:
-    """Data set -> metric -> mean over the images."""
-    return {d: {m: sum(v.values()) / len(v) for m, v in metrics.items()} for d, metrics in figures.items()}
-
-
-def from_checkpoint(recipe: str, preset: str, file: Path) -> tuple[nn.Module, dict]:
-    """The trained network of a checkpoint of this recipe, and the checkpoint's content.
-
-    Raises:
-        checkpoints.CheckpointError: if it is missing, damaged, or of another method.
-    """
-    found, chosen = find(recipe, preset)
-    content = checkpoints.open_file(file)
-    fields = {f.name for f in dataclasses.fields(chosen.settings)}
-    if set(content["settings"]) != fields:
-        raise checkpoints.CheckpointError(f"{file} has settings of another method: {set(content['settings']) ^ fields}.")
-    settings = dataclasses.replace(chosen.settings, **content["settings"])
-    model = found.network(settings)
-    checkpoints.restore(model, content)
-    return model.eval(), content
-
-
-def shipped(recipe: str, preset: str = "paper") -> nn.Module:
-    """The trained network that the course ships for a recipe, in evaluation mode.
-
-    Raises:
-        results.RecordError, weights.WeightsError: if there is none, or it is damaged.
-    """
-    found, chosen = find(recipe, preset)
-    recorded = results.read(recipe, preset)["settings"]
-    known = {field.name for field in dataclasses.fields(chosen.settings)}
-    tuples = {name: tuple(v) if isinstance(v, list) else v for name, v in recorded.items() if name in known}
-    model = found.network(dataclasses.replace(chosen.settings, **{**tuples, **found.shipped_settings}))
-    weights.load(model, recipe, preset)
-    return model.eval()
-
-
-def record(recipe: str, preset: str, file: Path, *, note: str = "", folder: Path | None = None) -> dict:
-    """Evaluate a finished checkpoint, ship its weights, and write the record of its run.
-
-    Weights are shipped in half precision where no figure, the mean over four images of a set, moves by 0.01 dB, else in
-    single precision; the recorded figures are those of the weights as shipped. Raises ``CheckpointError`` for a run that is not finished.
-
-    Args:
-        recipe, preset: of the run.
-        file: its checkpoint.
-        note: what a reader must know, such as why the run was short.
-        folder: write below this one instead of ``data/``.
-    """
-    found, chosen = find(recipe, preset)
-    model, content = from_checkpoint(recipe, preset, file)
-    settings, history = content["settings"], content["history"]
-    if content["step"] < settings["steps"]:
-        raise checkpoints.CheckpointError(
-            f"{file} is at step {content['step']} of {settings['steps']}: finish the run with --resume first."
-        )
-    final = found.to_ship(model)
-    halved = found.to_ship(model)
-    halved.half().float()
-    exact, rounded = (means(evaluate(recipe, preset, network, count=4)) for network in (final, halved))
-    moved = max(abs(a - b) for d in exact for a, b in zip(exact[d].values(), rounded[d].values(), strict=True))
-    half = moved < 0.01
-    figures = evaluate(recipe, preset, halved if half else final)
-    target = weights.path(recipe, preset)
-    if folder is not None:
-        target = folder / "weights" / target.name
-    digest = weights.save(halved if half else final, target, half=half)
-    entry = {
-        "recipe": recipe,
-        "preset": preset,
-        "title": found.title,
-        "settings": settings,
-        "data": {
-            "train": str(found.load(*chosen.train)),
-            "test": {test.data: found.load(test.data, test.split).source for test in chosen.test},
-        },
-        "seed": content["seed"],
-        "device": history["device"],
-        "precision": content["precision"],
-        "versions": results.versions(),
-        "commit": project.commit(),
-        "source_hash": content["source_hash"],
-        "seconds": round(history["seconds"], 1),
-        "steps": content["step"],
-        "throughput": {"patches_per_second": round(content["step"] * settings["batch_size"] / history["seconds"], 2)},
-        "metrics": {d: {m: round(v, 4) for m, v in metrics.items()} for d, metrics in means(figures).items()},
-        "per_image": {d: {m: {n: round(x, 4) for n, x in v.items()} for m, v in ms.items()} for d, ms in figures.items()},
-        "paper": found.paper if preset == "paper" else {},
-        "short": content["step"] * settings["batch_size"] < budget(chosen.settings),
-        "note": note,
-        "weights": {"file": target.name, "sha256": digest, "half_precision": half, "moved_db": round(moved, 5)},
-    }
-    return results.open_file(results.write(entry, None if folder is None else folder / "results" / f"{recipe}.{preset}.json"))
 
 
 def budget(settings: training.Plan) -> int:

@@ -60,12 +60,13 @@ def runs():
     for recipe, preset in results.recorded():
         record = results.read(recipe, preset)
         settings, plan = record["settings"], recipes.find(recipe, preset)[1].settings
-        share = record["steps"] * settings["batch_size"] / recipes.budget(plan)
+        seeds = len(record["seed"]) if isinstance(record["seed"], list) else 1
+        share = record["steps"] * settings["batch_size"] / seeds / recipes.budget(plan)
         rows.append([
-            f"`{recipe}`", f"{record['steps']:,} × {settings['batch_size']}", f"{share:.1%}", f"{record['seconds'] / 3600:.2f}",
+            f"`{recipe}`, {preset}", f"{record['steps']:,} × {settings['batch_size']}", f"{share:.1%}", f"{record['seconds'] / 3600:.2f}",
             record["device"], record["precision"], record.get("note") or "–",
         ])  # fmt: skip
-    return plots.table(["recipe", "steps × batch", "of the paper's budget", "hours", "device", "precision", "note"], rows)
+    return plots.table(["recipe", "steps × batch", "of the preset's budget", "hours", "device", "precision", "note"], rows)
 
 
 def benchmarks() -> dict[str, dict]:

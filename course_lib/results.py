@@ -2,8 +2,10 @@
 
 A record holds ``schema, recipe, preset, settings, data, seed, device, precision, versions, commit, source_hash, seconds, steps,
 throughput``, ``metrics.<data set>.<metric>``, ``per_image.<data set>.<metric>`` (image name -> value), and
-``paper.<data set>.<metric>`` with ``value`` and ``protocol``. ``short`` is true where the run had less than the paper's
-budget, and ``note`` says why. ``sha256`` is the hash of all the rest: a record is written by a run, not by hand.
+``paper.<data set>.<metric>`` with ``value`` and ``protocol``. Where a method was trained with several seeds there is
+``per_seed`` (seed -> value) in place of ``per_image``. PSNR is in dB, all rates are in percent. ``short`` is true where the
+run had less than the paper's budget, and ``note`` says
+why. ``sha256`` is the hash of all the rest: a record is written by a run, not by hand.
 """
 
 from __future__ import annotations
@@ -12,6 +14,8 @@ import hashlib
 import json
 import math
 import platform
+import statistics
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,7 +26,7 @@ SCHEMA = 1
 
 REQUIRED = (
     "recipe", "preset", "settings", "data", "seed", "device", "precision", "versions", "commit", "source_hash", "seconds",
-    "steps", "throughput", "metrics", "per_image", "paper", "short",
+    "steps", "throughput", "metrics", "paper", "short",
 )  # fmt: skip
 
 
@@ -69,6 +73,29 @@ def digest(record: dict) -> str:
     return hashlib.sha256(json.dumps(rest, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
 
 
+def singles(record: dict) -> dict[str, dict[str, dict[str, float]]]:
+    """Data set -> metric -> image or seed -> value: what the metrics of a record are means of."""
+    return record["per_image"] if "per_image" in record else record["per_seed"]
+
+
+def unit(metric: str) -> str:
+    """``"dB"`` for a PSNR, of an output or of an input; ``"%"`` for every rate."""
+    return "dB" if metric.startswith(("psnr", "input")) else "%"
+
+
+def interval(values: Sequence[float], confidence: float = 0.95) -> tuple[float, float]:
+    """Mean of independent values, and the half width of its confidence interval by Student's t with n − 1 degrees of freedom.
+
+    Raises:
+        ValueError: for fewer than two values, or a confidence outside (0, 1).
+    """
+    from scipy.stats import t
+
+    if len(values) < 2 or not 0 < confidence < 1:
+        raise ValueError(f"{len(values)} values at a confidence of {confidence}: at least two, and a confidence in (0, 1), are needed.")
+    return statistics.mean(values), float(t.ppf((1 + confidence) / 2, len(values) - 1)) * statistics.stdev(values) / math.sqrt(len(values))
+
+
 def check(record: dict) -> None:
     """Raise ``RecordError`` unless the record is complete and each metric is the mean of its per-image values."""
     if not isinstance(record, dict):
@@ -79,13 +106,15 @@ def check(record: dict) -> None:
             f"schema {SCHEMA}: take both from the same commit."
         )
     missing = [key for key in REQUIRED if key not in record]
+    if "per_image" not in record and "per_seed" not in record:
+        missing.append("per_image (or per_seed)")
     if missing:
         raise RecordError(f"the record of {record.get('recipe', '?')} lacks {', '.join(missing)}.")
     for data, metrics in record["metrics"].items():
         for metric, value in metrics.items():
-            values = list(record["per_image"].get(data, {}).get(metric, {}).values())
+            values = list(singles(record).get(data, {}).get(metric, {}).values())
             if not values or not math.isclose(sum(values) / len(values), value, abs_tol=1e-3):
-                raise RecordError(f"{record['recipe']}: {data}.{metric} = {value} is not the mean of its per-image values.")
+                raise RecordError(f"{record['recipe']}: {data}.{metric} = {value} is not the mean of its per-image or per-seed values.")
 
 
 def write(record: dict, file: Path | None = None) -> Path:

@@ -76,7 +76,7 @@ def load(model: nn.Module, recipe: str, preset: str = "paper") -> None:
     if wrong:
         raise WeightsError(
             f"{file.name} is not of this {type(model).__name__}: {len(wrong)} tensors differ in name or shape, the first is "
-            f"{wrong[0]}. Build the network with the settings of the record (recipes.shipped does)."
+            f"{wrong[0]}. Build the network with the settings of the record (runs.shipped does)."
         )
     with torch.no_grad():
         model.load_state_dict(tensors)

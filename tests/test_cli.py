@@ -13,7 +13,7 @@ import pytest
 import torch
 
 import course_lib
-from course_lib import checkpoints, cli, data, recipes, results
+from course_lib import checkpoints, cli, data, recipes, results, runs
 from course_lib.denoising import dncnn
 
 REPOSITORY = Path(course_lib.__file__).resolve().parents[1]
@@ -153,7 +153,7 @@ def test_resume_with_other_settings_is_refused(unfinished, capsys):
 def test_evaluate_a_checkpoint(checkpoint, capsys, option, names):
     assert cli.main(["evaluate", "dncnn_s", "--checkpoint", "a.ckpt", *option]) == 0
     told = capsys.readouterr().out.splitlines()
-    model, _ = recipes.from_checkpoint("dncnn_s", "paper", checkpoint)
+    model, _ = runs.from_checkpoint("dncnn_s", "paper", checkpoint)
     means = {name: sum(dncnn.evaluate(model, two_images(name).images, 25.0)) / 2 for name in names}
     assert told[0].startswith("trained with other settings than dncnn_s, ") and "depth=2" in told[0]
     assert told[2:] == [f"{name} psnr: {mean:.2f} dB, mean of 2 images" for name, mean in means.items()]
@@ -209,7 +209,7 @@ def test_what_was_not_foreseen_is_not_swallowed(monkeypatch, error):
     def broken(*arguments, **options):
         raise error("a bug")
 
-    monkeypatch.setattr(recipes, "train", broken)
+    monkeypatch.setattr(runs, "train", broken)
     with pytest.raises(error, match="a bug"):
         cli.main(["train", "dncnn_s"])
 
@@ -244,7 +244,7 @@ def test_interruption_outside_the_loop(monkeypatch, capsys):
     def interrupted(*arguments, **options):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(recipes, "train", interrupted)
+    monkeypatch.setattr(runs, "train", interrupted)
     assert cli.main(["train", "dncnn_s"]) == 130
     assert capsys.readouterr().err == "course: interrupted\n"
 

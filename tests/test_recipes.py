@@ -12,7 +12,7 @@ import pytest
 import torch
 
 import course_lib
-from course_lib import checkpoints, data, recipes, results, rng, weights
+from course_lib import checkpoints, data, recipes, results, rng, runs, weights
 from course_lib.denoising import dncnn
 
 PACKAGE = Path(course_lib.__file__).resolve().parent
@@ -40,7 +40,7 @@ def two_images(name, split=None, *, color=False):
 
 def trained(recipe, preset, home):
     file = home / f"{recipe}.{preset}.ckpt"
-    return recipes.train(recipe, preset, changes=TINY, checkpoint=file), file
+    return runs.train(recipe, preset, changes=TINY, checkpoint=file), file
 
 
 # --- names and settings ---------------------------------------------------------------------------------------------------
@@ -184,14 +184,14 @@ def test_end_to_end(home, recipe, preset):
     assert (settings.depth, settings.steps, history.steps[-1]) == (2, 3, 3) and not history.interrupted
     assert images.name == recipes.find(recipe, preset)[1].train[0]
 
-    again, content = recipes.from_checkpoint(recipe, preset, file)
+    again, content = runs.from_checkpoint(recipe, preset, file)
     assert content["step"] == 3 and not again.training
     assert all(torch.equal(t, again.state_dict()[name]) for name, t in model.cpu().state_dict().items())
 
-    written = recipes.record(recipe, preset, file, note="a test")
+    written = runs.record(recipe, preset, file, note="a test")
     assert results.read(recipe, preset) == json.loads(json.dumps(written)) == written
     found, chosen = recipes.find(recipe, preset)
-    figures = recipes.evaluate(recipe, preset, recipes.shipped(recipe, preset))
+    figures = runs.evaluate(recipe, preset, runs.shipped(recipe, preset))
     measured = {test.data: list(test.metrics) for test in chosen.test}
     assert list(figures) == list(measured) == list(written["metrics"]) == list(written["data"]["test"])
     for name, metrics in figures.items():
@@ -209,7 +209,7 @@ def test_end_to_end(home, recipe, preset):
 
 def test_record_in_another_folder(home):
     file = trained("dncnn_s", "quick", home)[1]
-    recipes.record("dncnn_s", "quick", file, folder=home / "other")
+    runs.record("dncnn_s", "quick", file, folder=home / "other")
     there = {p.relative_to(home / "other").as_posix() for p in (home / "other").rglob("*.*")}
     assert there == {"weights/dncnn_s.quick.safetensors", "results/dncnn_s.quick.json"}
     assert not results.path("dncnn_s", "quick").exists() and not weights.path("dncnn_s", "quick").exists()
@@ -220,18 +220,18 @@ def test_a_run_with_the_whole_budget_is_not_short(home, monkeypatch):
     tiny = recipes.override(chosen.settings, TINY)
     monkeypatch.setitem(recipes.RECIPES, "dncnn_s", replace(found, presets={"quick": replace(chosen, settings=tiny)}))
     file = trained("dncnn_s", "quick", home)[1]
-    assert recipes.record("dncnn_s", "quick", file)["short"] is False
+    assert runs.record("dncnn_s", "quick", file)["short"] is False
 
 
 def test_single_precision_where_half_moves_a_figure(home, monkeypatch):
     file = trained("dncnn_s", "quick", home)[1]
     exact, halved = ({"photos": {"psnr": {"one": v}}} for v in (30.0, 30.011))
     given = iter([exact, halved, exact])
-    monkeypatch.setattr(recipes, "evaluate", lambda *arguments, **options: next(given))
-    written = recipes.record("dncnn_s", "quick", file)
+    monkeypatch.setattr(runs, "evaluate", lambda *arguments, **options: next(given))
+    written = runs.record("dncnn_s", "quick", file)
     assert written["metrics"] == {"photos": {"psnr": 30.0}} and not written["weights"]["half_precision"]
-    expected = dncnn.folded(recipes.from_checkpoint("dncnn_s", "quick", file)[0]).state_dict()
-    assert all(torch.equal(t, expected[n]) for n, t in recipes.shipped("dncnn_s", "quick").state_dict().items())
+    expected = dncnn.folded(runs.from_checkpoint("dncnn_s", "quick", file)[0]).state_dict()
+    assert all(torch.equal(t, expected[n]) for n, t in runs.shipped("dncnn_s", "quick").state_dict().items())
 
 
 def test_an_unfinished_checkpoint_is_not_recorded(home, monkeypatch):
@@ -246,12 +246,12 @@ def test_an_unfinished_checkpoint_is_not_recorded(home, monkeypatch):
     with monkeypatch.context() as patched:
         patched.setattr(dncnn, "batch", stop)
         with pytest.raises(MemoryError):
-            recipes.train("dncnn_s", "quick", changes=changes, checkpoint=file)
+            runs.train("dncnn_s", "quick", changes=changes, checkpoint=file)
     with pytest.raises(checkpoints.CheckpointError, match=r"is at step 2 of 3: finish the run with --resume"):
-        recipes.record("dncnn_s", "quick", file)
+        runs.record("dncnn_s", "quick", file)
     assert not results.path("dncnn_s", "quick").exists() and not weights.path("dncnn_s", "quick").exists()
-    recipes.train("dncnn_s", "quick", changes=changes, checkpoint=file, resume=True)
-    assert recipes.record("dncnn_s", "quick", file)["steps"] == 3
+    runs.train("dncnn_s", "quick", changes=changes, checkpoint=file, resume=True)
+    assert runs.record("dncnn_s", "quick", file)["steps"] == 3
 
 
 def test_a_checkpoint_of_another_method(home):
@@ -260,21 +260,21 @@ def test_a_checkpoint_of_another_method(home):
     del content["settings"]["depth"]
     torch.save(content, file)
     with pytest.raises(checkpoints.CheckpointError, match="settings of another method: {'depth'}"):
-        recipes.from_checkpoint("dncnn_s", "quick", file)
+        runs.from_checkpoint("dncnn_s", "quick", file)
 
 
 def test_recording_one_preset_leaves_the_other(home):
     for preset, seed in (("paper", 0), ("quick", 1)):
-        recipes.train("dncnn_s", preset, changes=TINY, seed=seed, checkpoint=home / preset)
-        recipes.record("dncnn_s", preset, home / preset)
-    a, b = (recipes.shipped("dncnn_s", preset).state_dict() for preset in ("paper", "quick"))
+        runs.train("dncnn_s", preset, changes=TINY, seed=seed, checkpoint=home / preset)
+        runs.record("dncnn_s", preset, home / preset)
+    a, b = (runs.shipped("dncnn_s", preset).state_dict() for preset in ("paper", "quick"))
     assert not any(torch.equal(t, b[name]) for name, t in a.items() if name.endswith("weight"))
 
 
 def test_evaluate_on_one_data_set(home):
     gray, colour = (dncnn.DnCNN(dncnn.Settings(depth=2, width=4, channels=channels)) for channels in (1, 3))
-    assert list(recipes.evaluate("dncnn_s", "paper", gray, only="set12")) == ["set12"]
-    assert list(recipes.evaluate("cdncnn_b", "paper", colour, only="photos")["photos"]) == [
+    assert list(runs.evaluate("dncnn_s", "paper", gray, only="set12")) == ["set12"]
+    assert list(runs.evaluate("cdncnn_b", "paper", colour, only="photos")["photos"]) == [
         "psnr_15", "psnr_25", "psnr_35", "psnr_50"]  # fmt: skip
 
 
@@ -285,22 +285,22 @@ def test_evaluate_the_smallest_images(home, monkeypatch):
     images = tuple(torch.randint(0, 256, (1, *size), dtype=torch.uint8, generator=draws) for size in sizes)
     monkeypatch.setattr(data, "load", lambda name, split=None, *, color=False: data.Dataset(name, images, "drawn", tuple("abcd")))
     model = dncnn.DnCNN(dncnn.Settings(depth=2, width=4)).eval()
-    few = recipes.evaluate("dncnn_3", "quick", model, count=2)["photos"]
-    everything = recipes.evaluate("dncnn_3", "quick", model)["photos"]
+    few = runs.evaluate("dncnn_3", "quick", model, count=2)["photos"]
+    everything = runs.evaluate("dncnn_3", "quick", model)["photos"]
     assert list(few) == list(everything) and list(few["psnr_25"]) == ["b", "c"] and list(everything["psnr_25"]) == list("abcd")
     assert all(values == {n: everything[metric][n] for n in values} for metric, values in few.items())
 
 
 def test_evaluate_on_a_data_set_of_the_preset_takes_its_metrics(home):
     model = dncnn.DnCNN(dncnn.Settings(depth=2, width=4)).eval()
-    assert list(recipes.evaluate("dncnn_3", "paper", model, only="set5")["set5"]) == [
+    assert list(runs.evaluate("dncnn_3", "paper", model, only="set5")["set5"]) == [
         *(f"psnr_x{k}" for k in (2, 3, 4)), *(f"input_x{k}" for k in (2, 3, 4))]  # fmt: skip
 
 
 def test_the_input_is_measured_without_the_network(home):
     silent = dncnn.DnCNN(dncnn.Settings(depth=2, width=4, zero_last=True)).eval()
     other = dncnn.DnCNN(dncnn.Settings(depth=2, width=4)).eval()
-    a, b = (recipes.evaluate("dncnn_3", "paper", network)["set12"] for network in (silent, other))
+    a, b = (runs.evaluate("dncnn_3", "paper", network)["set12"] for network in (silent, other))
     assert a["psnr_q10"] == pytest.approx(a["input_q10"], abs=1e-5) and b["input_q10"] == a["input_q10"] != b["psnr_q10"]
 
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import course_lib
-from course_lib import cli, data, recipes, results, verify, weights
+from course_lib import cli, data, results, runs, verify, weights
 from course_lib.denoising import dncnn
 
 REPOSITORY = Path(course_lib.__file__).resolve().parents[1]
@@ -34,8 +34,8 @@ def home(tmp_path, monkeypatch):
 
     monkeypatch.setattr(data, "load", six_images)
     changes = {"depth": "2", "width": "4", "steps": "3", "batch_size": "2", "scales": "1"}
-    recipes.train("dncnn_s", "paper", changes=changes, checkpoint=tmp_path / "a.ckpt")
-    recipes.record("dncnn_s", "paper", tmp_path / "a.ckpt")
+    runs.train("dncnn_s", "paper", changes=changes, checkpoint=tmp_path / "a.ckpt")
+    runs.record("dncnn_s", "paper", tmp_path / "a.ckpt")
     return here
 
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import course_lib
-from course_lib import batches, data, noise, recipes, results, weights
+from course_lib import batches, data, noise, results, runs, weights
 from course_lib.denoising import dncnn, evaluation
 
 ROOT = Path(course_lib.__file__).resolve().parents[1]
@@ -182,7 +182,7 @@ def test_each_preset_has_a_file_of_its_own(shipped):
 def test_shipped_network_denoises_photos(recipe, preset, monkeypatch):
     """At σ = 25, on the held-out photos, more than 7 dB above the noisy input; batch normalisation is folded in."""
     monkeypatch.delenv("COURSE_HOME", raising=False)
-    model = recipes.shipped(recipe, preset)
+    model = runs.shipped(recipe, preset)
     assert not model.training
     assert not any(isinstance(layer, torch.nn.BatchNorm2d) for layer in model.modules())
     held_out = data.load("photos", "test", color=model.channels == 3)

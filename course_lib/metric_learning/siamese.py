@@ -24,6 +24,7 @@ from typing import Literal, get_args, get_type_hints
 import torch
 from torch import Tensor, nn
 
+from course_lib import devices
 from course_lib.batches import IdentityPool
 from course_lib.metric_learning import distances, embedding
 from course_lib.metric_learning.embedding import EmbeddingSettings, prepare
@@ -65,38 +66,34 @@ def contrastive_unsquared(distance: Tensor, different: Tensor, margin: float) ->
     return ((1 - y) * distance + y * (margin - distance).clamp(min=0)).mean() / 2
 
 
-def pairs(identities: Tensor, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor, Tensor]:
+def pairs(identities: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """All pairs of one identity in a batch, and as many of two: indices ``(N,)`` and ``(N,)``, and ``different`` ``(N,)``.
 
     Left to themselves, pairs of two identities would outnumber the others by far. They are taken evenly from all there
-    are, or drawn where a generator is given. Where one kind does not occur the other is returned alone.
+    are; which identities these are is chance, since the batch is. Where one kind does not occur the other is returned alone.
     """
     i, j = torch.triu_indices(len(identities), len(identities), offset=1, device=identities.device)
     same = identities[i] == identities[j]
     positive, negative = same.nonzero().flatten(), (~same).nonzero().flatten()
     if 0 < len(positive) < len(negative):
-        if generator is None:
-            take = torch.arange(len(positive), device=i.device) * len(negative) // len(positive)
-        else:
-            take = torch.randperm(len(negative), generator=generator, device=generator.device)[: len(positive)].to(i.device)
-        negative = negative[take]
+        negative = negative[torch.arange(len(positive), device=i.device) * len(negative) // len(positive)]
     chosen = torch.cat([positive, negative])
     return i[chosen], j[chosen], ~same[chosen]
 
 
-Batch = tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Settings]
+Batch = tuple[Tensor, Tensor, Settings]
 
 
 def batch(data: IdentityPool, step: int, generator: torch.Generator, settings: Settings) -> Batch:
-    """(images, identities, the :func:`pairs` of them, settings): what :func:`step` needs."""
-    images, identities = embedding.batch(data, step, generator, settings)
-    return images, identities, *pairs(identities, generator), settings
+    """(images, identities, settings): what :func:`step` needs."""
+    return *embedding.batch(data, step, generator, settings), settings
 
 
 def step(model: nn.Module, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
-    """The loss of the pairs of a batch; the mean distances of either kind."""
-    images, _, i, j, different, settings = batch
-    embeddings = model(images)
+    """The loss of the :func:`pairs` of a batch, over all processes together; the mean distances of either kind."""
+    images, identities, settings = batch
+    embeddings, identities = devices.gathered(model(images)), devices.gathered(identities)
+    i, j, different = pairs(identities)
     distance = distances.paired(embeddings[i], embeddings[j])
     loss = (contrastive if settings.form == "squared" else contrastive_unsquared)(distance, different, settings.margin)
     apart = distance.detach()

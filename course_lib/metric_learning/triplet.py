@@ -29,6 +29,7 @@ from typing import Literal, get_args, get_type_hints
 import torch
 from torch import Tensor, nn
 
+from course_lib import devices
 from course_lib.batches import IdentityPool
 from course_lib.metric_learning import distances, embedding
 from course_lib.metric_learning.embedding import EmbeddingSettings, prepare
@@ -67,12 +68,12 @@ class Mined:
         return self.active / self.triplets.clamp(min=1)
 
 
-def _mined(violations: Tensor, valid: Tensor, embeddings_like: Tensor, nonzero: bool) -> Mined:
+def _mined(violations: Tensor, valid: Tensor, nonzero: bool) -> Mined:
     """The mean of the positive parts of ``violations`` where ``valid``, over all of those or over the positive ones."""
     hinge = violations.clamp(min=0).masked_fill(~valid, 0)
     active, triplets = (hinge > 0).sum(), valid.sum()
     loss = hinge.sum() / (active if nonzero else triplets).clamp(min=1)
-    return Mined(loss + 0 * embeddings_like.sum(), triplets, active.detach())
+    return Mined(loss, triplets, active.detach())
 
 
 def _relations(labels: Tensor) -> tuple[Tensor, Tensor]:
@@ -94,7 +95,7 @@ def all_triplets(distance: Tensor, labels: Tensor, margin: float, *, nonzero: bo
     positive, negative = _relations(labels)
     anchor, other = positive.nonzero(as_tuple=True)  # all pairs of anchor and positive
     violations = margin + distance[anchor, other][:, None] - distance[anchor]  # (pairs, B): by each image as the negative
-    return _mined(violations, negative[anchor], distance, nonzero)
+    return _mined(violations, negative[anchor], nonzero)
 
 
 def random_triplets(distance: Tensor, labels: Tensor, margin: float, scores: Tensor) -> Mined:
@@ -110,7 +111,7 @@ def random_triplets(distance: Tensor, labels: Tensor, margin: float, scores: Ten
     rolled = scores[anchor, :].gather(1, (torch.arange(len(labels), device=anchor.device) + shift[:, None]) % len(labels))
     chosen = rolled.masked_fill(~negative[anchor], -1).argmax(1)
     violations = margin + distance[anchor, other] - distance[anchor, chosen]
-    return _mined(violations, negative[anchor].any(1), distance, nonzero=False)
+    return _mined(violations, negative[anchor].any(1), nonzero=False)
 
 
 def semi_hard(distance: Tensor, labels: Tensor, margin: float) -> Mined:
@@ -121,17 +122,34 @@ def semi_hard(distance: Tensor, labels: Tensor, margin: float) -> Mined:
     farther = negative[anchor] & (distance[anchor] > reach[:, None])
     nearest = distance[anchor].masked_fill(~farther, float("inf")).min(1).values
     valid = farther.any(1)
-    return _mined(margin + reach - nearest.where(valid, reach), valid, distance, nonzero=False)
+    return _mined(margin + reach - nearest.where(valid, reach), valid, nonzero=False)
 
 
-def batch_hard(distance: Tensor, labels: Tensor, margin: float) -> Mined:
-    """For each anchor the furthest positive and the nearest negative; mean over the anchors that have both."""
-    positive, negative = _relations(labels)
-    furthest = distance.masked_fill(~positive, -float("inf")).max(1).values
-    nearest = distance.masked_fill(~negative, float("inf")).min(1).values
-    valid = positive.any(1) & negative.any(1)
-    zero = torch.zeros_like(furthest)
-    return _mined(margin + furthest.where(valid, zero) - nearest.where(valid, zero), valid, distance, nonzero=False)
+def batch_hard(embeddings: Tensor, labels: Tensor, margin: float, *, squared: bool = False) -> Mined:
+    """For each anchor the furthest positive and the nearest negative; mean over the anchors that have both.
+
+    The choice has no gradient. It is made among all distances; those of the chosen pairs are then computed again, since a
+    gradient through ``(B, D)`` differences costs far less than one through ``(B, B)`` distances.
+
+    Args:
+        embeddings: ``(B, D)``.
+        labels, margin: as for :func:`all_triplets`.
+        squared: is the margin one of squared distances?
+    """
+    with torch.no_grad():
+        points = embeddings - embeddings.mean(0)
+        # ‖b‖² − 2 a·b orders the images b around an anchor a as their distances do.
+        order = torch.addmm(points.square().sum(1), points, points.T, alpha=-2)
+        same = labels[:, None] == labels
+        furthest = order.masked_fill(~same, -float("inf")).argmax(1)  # an anchor is nearest to itself: chosen only where alone
+        nearest = order.masked_fill(same, float("inf")).argmin(1)
+        others = same.sum(1)
+        valid = (others > 1) & (others < len(labels))
+    chosen = embeddings.index_select(0, torch.cat([furthest, nearest])).view(2, *embeddings.shape)
+    reach = distances.paired(embeddings, chosen)  # (2, B): to the furthest positive, to the nearest negative
+    if squared:
+        reach = reach.square()
+    return _mined(margin + reach[0] - reach[1], valid, nonzero=False)
 
 
 Batch = tuple[Tensor, Tensor, Tensor, Settings]
@@ -140,14 +158,14 @@ Batch = tuple[Tensor, Tensor, Tensor, Settings]
 def batch(data: IdentityPool, step: int, generator: torch.Generator, settings: Settings) -> Batch:
     """(images, identities, random scores for :func:`random_triplets`, settings): what :func:`step` needs."""
     images, identities = embedding.batch(data, step, generator, settings)
-    scores = torch.rand(len(images), len(images), generator=generator, device=images.device)
+    scores = torch.rand(len(images), len(images) * devices.processes(), generator=generator, device=images.device)
     return images, identities, scores, settings
 
 
 def step(model: nn.Module, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
-    """The loss of the mined triplets of a batch; the share of them that violates the margin, and the mean distance."""
+    """The loss of the triplets mined from a batch, over all processes together; the share that violates the margin, the mean distance."""
     images, identities, scores, settings = batch
-    embeddings = model(images)
+    embeddings, identities, scores = (devices.gathered(t) for t in (model(images), identities, scores))
     distance = distances.pairwise(embeddings, embeddings)
     measured = distance.square() if settings.squared else distance
     if settings.mining == "all":
@@ -157,5 +175,5 @@ def step(model: nn.Module, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
     elif settings.mining == "semi-hard":
         mined = semi_hard(measured, identities, settings.margin)
     else:
-        mined = batch_hard(measured, identities, settings.margin)
+        mined = batch_hard(embeddings, identities, settings.margin, squared=settings.squared)
     return mined.loss, {"active": mined.active_fraction, "distance": distance.detach().mean()}

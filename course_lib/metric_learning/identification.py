@@ -1,0 +1,99 @@
+r"""Identification by classification: one output for every person, and a softmax over them.
+
+Idea. This is the conventional answer to "who is in this picture?": a network whose last layer has as many outputs as there
+are people, trained with the cross-entropy
+
+.. math:: \ell = -\frac{1}{B} \sum_{i=1}^{B} \log \mathrm{softmax}\bigl(W\, \mathrm{ReLU}(f_\omega(I_i)) + b\bigr)_{u_i} .
+
+It knows nobody but those it was trained on: one more person is one more row of W, and another training. What lies before the
+last layer, the *latent representation* :math:`f_\omega(I)`, can be compared by its distance all the same; this is the measure
+against which the losses of metric learning have to prove themselves.
+
+Source: G. Boracchi's lecture.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from course_lib import rng
+from course_lib.batches import IdentityPool
+from course_lib.metric_learning import embedding
+from course_lib.metric_learning.embedding import Embedder, EmbeddingSettings
+
+__all__ = ["Classifier", "Settings", "batch", "cross_entropy", "prepare", "step"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings(EmbeddingSettings):
+    """A classifier of people on batches of P identities × K images."""
+
+    people: int = 40  # outputs: how many there are
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.people < 2 or self.normalise:
+            raise ValueError(
+                f"people = {self.people}, normalise = {self.normalise}: a classifier tells at least two people apart, from a latent "
+                "representation that is free in length."
+            )
+
+
+class Classifier(nn.Module):
+    """The embedding network that all methods of this part share, ReLU, and a linear layer: ``(B, people)`` logits.
+
+    Args:
+        settings: those of the embedding network, and ``people``.
+        seed: of the initial weights.
+    """
+
+    def __init__(self, settings: Settings, *, seed: int = 0):
+        super().__init__()
+        self.embedder = Embedder(settings, seed=seed)
+        self.head = nn.Linear(settings.dimension, settings.people)
+        generator = rng.generator(seed, 0, 0, "initial weights of the head")
+        nn.init.kaiming_normal_(self.head.weight, nonlinearity="relu", generator=generator)
+        nn.init.zeros_(self.head.bias)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits ``(B, people)``, float32, of images ``(B, C, H, W)`` in [0, 1]."""
+        return self.head(self.embedder(images).relu()).float()
+
+    def embed(self, images: Tensor, *, at_once: int = 512) -> Tensor:
+        """Latent representations ``(N, dimension)``, as :meth:`Embedder.embed`."""
+        return self.embedder.embed(images, at_once=at_once)
+
+    @torch.inference_mode()
+    def identify(self, images: Tensor) -> Tensor:
+        """Place ``(N,)`` of the person with the largest logit, among those it was trained on; there is no "nobody I know"."""
+        device = next(self.parameters()).device
+        return torch.cat([self(part.to(device)).argmax(1).to(images.device) for part in images.split(512)])
+
+
+def prepare(images: Tensor, identities: Tensor, settings: Settings) -> IdentityPool:
+    """As :func:`embedding.prepare`; the identities ``(N,)`` must be the places 0 to ``people`` − 1 of the outputs."""
+    low, high = int(identities.min()), int(identities.max())
+    if low < 0 or high >= settings.people:
+        raise ValueError(f"identities are {low} to {high}, but the people = {settings.people} outputs are numbered from 0.")
+    return embedding.prepare(images, identities, settings)
+
+
+def cross_entropy(logits: Tensor, identities: Tensor) -> Tensor:
+    """Mean over the batch of −log softmax of the true identity: ``(B, people)`` and ``(B,)`` give a scalar."""
+    return F.cross_entropy(logits, identities)
+
+
+def batch(data: IdentityPool, step: int, generator: torch.Generator, settings: Settings) -> tuple[Tensor, Tensor]:
+    """(images ``(P · K, C, H, W)``, identities ``(P · K,)``), as :func:`embedding.batch`."""
+    return embedding.batch(data, step, generator, settings)
+
+
+def step(model: nn.Module, batch: tuple[Tensor, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
+    """The loss of a batch, and the share of it that is identified correctly."""
+    images, identities = batch
+    logits = model(images)
+    return cross_entropy(logits, identities), {"accuracy": (logits.argmax(1) == identities).float().mean()}

@@ -1,0 +1,218 @@
+"""The roof: what is done with a recipe: train it, evaluate it, record the run, and load what a recorded run shipped."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from course_lib import checkpoints, data, project, recipes, results, training, weights
+
+Figures = dict[str, dict[str, dict[str, float]]]
+"""Data set -> metric -> image (or seed) -> value."""
+
+
+def train(
+    recipe: str,
+    preset: str,
+    *,
+    changes: dict[str, str] | None = None,
+    seed: int = 0,
+    checkpoint: Path | None = None,
+    resume: bool = False,
+) -> tuple[nn.Module, training.Plan, training.History, data.Dataset]:
+    """Load a recipe's data and train it: (network, settings, history, training data)."""
+    found, chosen = recipes.find(recipe, preset)
+    settings = recipes.override(chosen.settings, changes or {})
+    images = found.to_train_on(chosen, seed)
+    model = found.network(settings, seed=seed)
+    history = training.fit(
+        model, found.pool(images, settings), found.method, settings, seed=seed, checkpoint=checkpoint, resume=resume
+    )
+    return model, settings, history, images
+
+
+def evaluate(
+    recipe: str, preset: str, model: nn.Module, *, only: str | None = None, count: int | None = None, seed: int = 0
+) -> Figures:
+    """Figures of ``model`` on the preset's test data, image by image; of people, one for the seed that chose them.
+
+    Args:
+        recipe, preset: whose data sets and metrics.
+        model: the network, in evaluation mode.
+        only: one data set instead; if the preset does not test on it, the metrics are those of its first test.
+        count: the smallest images of each data set, that many, None for all.
+        seed: of the training, where that divided people into two parts.
+    """
+    found, chosen = recipes.find(recipe, preset)
+    tests = chosen.test
+    if only is not None:
+        tests = [t for t in tests if t.data == only]
+        if not tests and chosen.parts:
+            raise ValueError(f'{recipe} with preset {preset} is tested on the people of "{chosen.test[0].data}" only, not on "{only}".')
+        tests = tests or [recipes.Test(only, "test" if only in data.SPLIT else None, chosen.test[0].metrics)]
+    return {test.data: test.figures(found.to_test_on(chosen, test, seed), model, seed=seed, count=count) for test in tests}
+
+
+def means(figures: Figures) -> dict[str, dict[str, float]]:
+    """Data set -> metric -> mean over images or seeds."""
+    return {d: {m: sum(v.values()) / len(v) for m, v in metrics.items()} for d, metrics in figures.items()}
+
+
+def from_checkpoint(recipe: str, preset: str, file: Path) -> tuple[nn.Module, dict]:
+    """The trained network of a checkpoint of this recipe, and the checkpoint's content.
+
+    Raises:
+        checkpoints.CheckpointError: if it is missing, damaged, or of another method.
+    """
+    found, chosen = recipes.find(recipe, preset)
+    content = checkpoints.open_file(file)
+    fields = {f.name for f in dataclasses.fields(chosen.settings)}
+    if set(content["settings"]) != fields:
+        raise checkpoints.CheckpointError(f"{file} has settings of another method: {set(content['settings']) ^ fields}.")
+    settings = dataclasses.replace(chosen.settings, **content["settings"])
+    model = found.network(settings)
+    checkpoints.restore(model, content)
+    return model.eval(), content
+
+
+def shipped(recipe: str, preset: str = "paper") -> nn.Module:
+    """The trained network that the course ships for a recipe, in evaluation mode.
+
+    Raises:
+        results.RecordError, weights.WeightsError: if there is none, or it is damaged.
+    """
+    found, chosen = recipes.find(recipe, preset)
+    recorded = results.read(recipe, preset)["settings"]
+    known = {field.name for field in dataclasses.fields(chosen.settings)}
+    tuples = {name: tuple(v) if isinstance(v, list) else v for name, v in recorded.items() if name in known}
+    model = found.network(dataclasses.replace(chosen.settings, **{**tuples, **found.shipped_settings}))
+    weights.load(model, recipe, preset)
+    return model.eval()
+
+
+def record(recipe: str, preset: str, file: Path, *, note: str = "", folder: Path | None = None) -> dict:
+    """Evaluate a finished checkpoint, ship its weights, and write the record of its run.
+
+    Weights are shipped in half precision where no figure, the mean over four images of a set, moves by 0.01 dB, else in
+    single precision; the recorded figures are those of the weights as shipped.
+
+    Args:
+        recipe, preset: of the run.
+        file: its checkpoint.
+        note: what a reader must know, such as why the run was short.
+        folder: write below this one instead of ``data/``.
+
+    Raises:
+        checkpoints.CheckpointError: for a run that is not finished.
+        ValueError: for a recipe that ships no weights; see :func:`record_seeds`.
+    """
+    found, chosen = recipes.find(recipe, preset)
+    if found.to_ship is None:
+        raise ValueError(f"{recipe} is recorded over several seeds, without weights: course train {recipe} --preset {preset} --seeds 5.")
+    model, content = from_checkpoint(recipe, preset, file)
+    settings, history = content["settings"], content["history"]
+    if content["step"] < settings["steps"]:
+        raise checkpoints.CheckpointError(
+            f"{file} is at step {content['step']} of {settings['steps']}: finish the run with --resume first."
+        )
+    final = found.to_ship(model)
+    halved = found.to_ship(model)
+    halved.half().float()
+    exact, rounded = (means(evaluate(recipe, preset, network, count=4)) for network in (final, halved))
+    moved = max(abs(a - b) for d in exact for a, b in zip(exact[d].values(), rounded[d].values(), strict=True))
+    half = moved < 0.01
+    figures = evaluate(recipe, preset, halved if half else final)
+    target = weights.path(recipe, preset)
+    if folder is not None:
+        target = folder / "weights" / target.name
+    digest = weights.save(halved if half else final, target, half=half)
+    entry = _entry(
+        recipe, preset, settings, figures, "per_image", precision=content["precision"], source_hash=content["source_hash"],
+        history=history, seconds=history["seconds"], steps=content["step"], seed=content["seed"], note=note,
+        images={"train": str(found.load(*chosen.train)),
+                "test": {test.data: found.load(test.data, test.split).source for test in chosen.test}},
+    )  # fmt: skip
+    entry["weights"] = {"file": target.name, "sha256": digest, "half_precision": half, "moved_db": round(moved, 5)}
+    return _written(entry, folder)
+
+
+def record_seeds(
+    recipe: str,
+    preset: str,
+    *,
+    seeds: Iterable[int] = range(5),
+    changes: dict[str, str] | None = None,
+    note: str = "",
+    folder: Path | None = None,
+) -> dict:
+    """Train once for every seed, each on people of its own choice, and write one record of all; no weights are shipped.
+
+    Args:
+        recipe, preset: what to train; of metric learning.
+        seeds: each divides the people into those trained on and those tested on.
+        changes: settings to change, as for :func:`recipes.override`.
+        note: what a reader must know.
+        folder: write below this one instead of ``data/``.
+
+    Raises:
+        ValueError: for a recipe that does not divide people, or no seed.
+    """
+    found, chosen = recipes.find(recipe, preset)
+    seeds = list(seeds)
+    if chosen.parts is None or not seeds:
+        raise ValueError(f"{recipe} with preset {preset} and seeds {seeds}: this is for recipes that divide people, and at least one seed.")
+    figures: Figures = {}
+    seconds, train_on, test_on = 0.0, [], {}
+    for seed in seeds:
+        model, settings, history, images = train(recipe, preset, changes=changes, seed=seed)
+        if history.interrupted:
+            raise KeyboardInterrupt
+        seconds += history.seconds
+        train_on.append(str(images))
+        for test in chosen.test:
+            held_out = found.to_test_on(chosen, test, seed)
+            test_on[test.data] = held_out.source
+            for metric, values in test.figures(held_out, model, seed=seed).items():
+                figures.setdefault(test.data, {}).setdefault(metric, {}).update(values)
+    entry = _entry(
+        recipe, preset, dataclasses.asdict(settings), figures, "per_seed", precision=history.precision,
+        source_hash=project.source_hash(), history=dataclasses.asdict(history), seconds=seconds,
+        steps=settings.steps * len(seeds), seed=seeds, note=note, images={"train": train_on[0], "test": test_on},
+    )  # fmt: skip
+    return _written(entry, folder)
+
+
+def _entry(recipe, preset, settings: dict, figures: Figures, kind: str, *, precision, source_hash, history: dict, seconds: float,
+           steps: int, seed, note: str, images: dict) -> dict[str, Any]:  # fmt: skip
+    """A record without what only some have; ``kind`` is what the values are of, ``per_image`` or ``per_seed``."""
+    found, chosen = recipes.find(recipe, preset)
+    return {
+        "recipe": recipe,
+        "preset": preset,
+        "title": found.title,
+        "settings": settings,
+        "data": images,
+        "seed": seed,
+        "device": history["device"],
+        "precision": precision,
+        "versions": results.versions(),
+        "commit": project.commit(),
+        "source_hash": source_hash,
+        "seconds": round(seconds, 1),
+        "steps": steps,
+        "throughput": {"patches_per_second": round(steps * settings["batch_size"] / seconds, 2)},
+        "metrics": {d: {m: round(v, 4) for m, v in metrics.items()} for d, metrics in means(figures).items()},
+        kind: {d: {m: {n: round(x, 4) for n, x in v.items()} for m, v in ms.items()} for d, ms in figures.items()},
+        "paper": found.paper if preset == "paper" else {},
+        "short": settings["steps"] * settings["batch_size"] < recipes.budget(chosen.settings),
+        "note": note,
+    }
+
+
+def _written(entry: dict, folder: Path | None) -> dict:
+    file = None if folder is None else folder / "results" / f"{entry['recipe']}.{entry['preset']}.json"
+    return results.open_file(results.write(entry, file))
