@@ -17,12 +17,16 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import torch
+import torch.nn.functional as F
+from torch import Tensor
 
 from course_lib import batches, data, devices, noise, project, recipes, results, rng, training, widgets
 from course_lib.denoising import dncnn
+from course_lib.metric_learning import distances, gallery, triplet
 
 ROUNDS = 5
 SIZES = (256, 512, 1024, 2048)
@@ -174,6 +178,53 @@ def time_to(goal: float) -> tuple[float, int, float]:
     raise RuntimeError(f"{steps // 2} steps do not reach {goal} dB.")
 
 
+def mining() -> dict[str, tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tensor]]]:
+    """Name -> (our loss, that of pytorch-metric-learning) of embeddings ``(256, D)`` of 64 people × 4 images, margin 0.2."""
+    from pytorch_metric_learning import distances as their_distances
+    from pytorch_metric_learning import losses, miners, reducers
+
+    labels = torch.arange(64, device=devices.default()).repeat_interleave(4)
+    plain = their_distances.LpDistance(normalize_embeddings=False)
+    every = losses.TripletMarginLoss(margin=0.2, distance=plain)
+    hardest = losses.TripletMarginLoss(margin=0.2, distance=plain, reducer=reducers.MeanReducer())
+    miner = miners.BatchHardMiner(distance=plain)
+    return {
+        "all triplets": (
+            lambda e: triplet.all_triplets(distances.pairwise(e, e), labels, 0.2).loss,
+            lambda e: every(e, labels),
+        ),
+        "batch-hard": (
+            lambda e: triplet.batch_hard(e, labels, 0.2).loss,
+            lambda e: hardest(e, labels, miner(e, labels)),
+        ),
+    }
+
+
+def seconds_of_loss(loss: Callable[[Tensor], Tensor], repetitions: int = 10) -> float:
+    """Seconds for that many times a loss of 256 embeddings of 128 dimensions, and its gradient."""
+    device = devices.default()
+    draws = torch.randn(256, 128, generator=rng.generator(0, 0, 0, "embeddings")).to(device)
+    began = time.perf_counter()
+    for _ in range(repetitions):
+        loss(F.normalize(draws).requires_grad_()).backward()
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter() - began
+
+
+def gallery_seconds(templates: int = 100_000, dimension: int = 128) -> float:
+    """Seconds for identifying one query among that many people with a template each, median."""
+    stored = F.normalize(torch.randn(templates, dimension, generator=rng.generator(0, 0, 0, "templates")))
+    door, times = gallery.Gallery(dimension, network="bench"), []
+    for place, template in enumerate(stored):
+        door.enrol(str(place), template[None])
+    for place in range(4 * ROUNDS):
+        began = time.perf_counter()
+        door.identify(stored[place : place + 1], 0.5)
+        times.append(time.perf_counter() - began)
+    return statistics.median(times)
+
+
 def import_seconds() -> float:
     """What ``import course_lib.denoising.dncnn`` adds to ``import torch``, in a fresh process, median."""
     code = "import torch, time; t = time.perf_counter(); import course_lib.denoising.dncnn; print(time.perf_counter() - t)"
@@ -225,6 +276,11 @@ def measurements(seconds: float):
                 times.append(time.perf_counter() - began)
             yield Row(f"slider move at {side}×{side}, {title}", 1000 * statistics.median(times), "ms")
 
+    if importlib.util.find_spec("pytorch_metric_learning"):
+        for name, losses in mining().items():
+            ours, theirs = in_turns(*(partial(seconds_of_loss, loss) for loss in losses))
+            yield Row(f"{name} of 64 people × 4, loss and gradient: pytorch-metric-learning takes", theirs / ours, "times as long as ours")
+    yield Row("gallery of 100,000 templates of 128 dimensions: one query", 1000 * gallery_seconds(), "ms")
     yield Row("import course_lib.denoising.dncnn, beyond import torch", import_seconds(), "s")
 
 

@@ -144,6 +144,73 @@ def curves(
     return show(drawn, alt)
 
 
+def grid(rows: Sequence[Sequence[tuple[Tensor, str, bool]]], labels: Sequence[str]):
+    """Rows of small images, each ``(image (C, H, W) in [0, 1], title, framed?)``, with a label before each row: a figure to show."""
+    columns = max(map(len, rows))
+    drawn, axes = figure(1.25 * columns + 0.4, 1.45 * len(rows), nrows=len(rows), ncols=columns, squeeze=False)
+    for axis in axes.flat:
+        axis.set(xticks=[], yticks=[])
+        axis.grid(False)
+        axis.spines[:].set_visible(False)
+    for row, label, line in zip(rows, labels, axes, strict=True):
+        line[0].set_ylabel(label, fontsize=10)
+        for axis, (image, title, framed) in zip(line, row, strict=False):
+            axis.imshow(pixels(image), cmap="gray", vmin=0, vmax=255, interpolation="nearest")
+            axis.set_title(title, fontsize=9)
+            if framed:
+                axis.spines[:].set(visible=True, color=COLORS[1], linewidth=3)
+    return drawn
+
+
+def distributions(pairs: Mapping[str, tuple[Tensor, Tensor]], *, gamma: float | None = None, most: float | None = None):
+    """Histograms of the distances of pairs, of one identity and of two, beside each other for every name: a figure to show.
+
+    Args:
+        pairs: name -> (distance ``(N,)``, same identity? ``(N,)``).
+        gamma: a threshold to mark.
+        most: end of the distance axis; the largest distance where it is None.
+    """
+    drawn, axes = figure(3.6 * max(2, len(pairs)), 2.6, ncols=len(pairs), squeeze=False)
+    for axis, (name, (distance, same)) in zip(axes.flat, pairs.items(), strict=True):
+        bins = np.linspace(0, most or float(distance.max()), 41)
+        for kind, color, label in ((same, COLORS[0], "one person"), (~same, COLORS[1], "two people")):
+            axis.hist(distance[kind].clamp(max=bins[-1]).numpy(), bins, density=True, alpha=0.6, color=color, label=label)
+        if gamma is not None:
+            axis.axvline(gamma, color="#333333", ls="--", lw=1.2, label="γ")
+        axis.set(title=name, xlabel="distance", yticks=[])
+        axis.legend(fontsize=8, frameon=STYLE["legend.frameon"])
+    return drawn
+
+
+def tiles(images: Sequence[Tensor], positions: np.ndarray, alt: str, *, side: int = 24) -> Shown:
+    """A mosaic: every image ``(C, H, W)`` in [0, 1] as a tile of a square grid, near the others that are near it.
+
+    Args:
+        images: N of them, of one size.
+        positions: ``(N, 2)``, such as an embedding by t-SNE.
+        alt: alternative text.
+        side: tiles in a row and in a column. Images and cells are paired so that the sum of the squared distances is smallest;
+            images that are left over are not shown.
+
+    Raises:
+        ValueError: for fewer images than cells, or positions of another number.
+    """
+    if len(images) < side * side or positions.shape != (len(images), 2):
+        raise ValueError(f"{len(images)} images at positions {positions.shape}: {side * side} cells need as many images, each with (x, y).")
+    from scipy.optimize import linear_sum_assignment
+    from scipy.spatial.distance import cdist
+
+    low, high = positions.min(0), positions.max(0)
+    axis = (np.arange(side) + 0.5) / side
+    cells = np.stack(np.meshgrid(axis, axis, indexing="ij"), -1).reshape(-1, 2)
+    chosen = linear_sum_assignment(cdist(cells, (positions - low) / (high - low), "sqeuclidean"))[1]  # for each cell an image
+    rows = [torch.cat([images[chosen[x * side + y]] for x in range(side)], dim=2) for y in reversed(range(side))]
+    drawn, axes = figure(7, 7)
+    axes.imshow(pixels(torch.cat(rows, dim=1)), cmap="gray", vmin=0, vmax=255, interpolation="nearest")
+    axes.axis("off")
+    return show(drawn, alt, photo=True)
+
+
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]):
     """A table that JupyterLab and the site both render."""
     from IPython.display import Markdown

@@ -17,7 +17,7 @@ from typing import Any, get_args, get_origin, get_type_hints
 import torch
 from torch import nn
 
-from course_lib import data, training
+from course_lib import data, rng, training
 from course_lib.denoising import dncnn, evaluation
 from course_lib.metric_learning import embedding, identification, siamese, triplet
 from course_lib.metric_learning import evaluation as people
@@ -156,7 +156,8 @@ DEBLOCKED = {f"psnr_q{quality}": partial(dncnn.evaluate_deblocked, quality=quali
 def characters(seed: int) -> tuple[data.Dataset, data.Dataset]:
     """Handwritten characters as people, each a person of their own: 4,000 to train on, ten shots of 100 others."""
     others = data.load("digits", "test")
-    chosen = dataclasses.replace(others, images=others.images[::10], names=others.names[::10], labels=None)
+    taken = torch.randperm(len(others), generator=rng.generator(seed, 0, 0, "unseen characters"))[:100]
+    chosen = dataclasses.replace(others, images=others.images[taken], names=tuple(others.names[i] for i in taken.tolist()))
     train = data.load("digits", "train")
     as_people = dataclasses.replace(train, labels=torch.arange(len(train)), classes=())
     return as_people, people.shots(chosen, 10, **SHOT, seed=seed)
@@ -189,8 +190,7 @@ def of_people(title: str, method: ModuleType, network: Callable[..., nn.Module],
         {
             "quick": preset(characters, "digits", "train", "test", 4000, **SHOT, steps=600),
             "faces": preset(faces, "faces", None, None, 30, **MILD, height=56, width=46, steps=400, learning_rate=5e-4),
-            "digits": preset(held_out_digits, "digits", "train", "test", 7, **MILD, identities=7, images=9, batch_size=63, steps=400,
-                             learning_rate=5e-4),
+            "digits": preset(held_out_digits, "digits", "train", "test", 7, **MILD, images=9, batch_size=63, steps=400, learning_rate=5e-4),
         },
         {},
     )  # fmt: skip

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import base64
 import html
+import io
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 import torch
@@ -20,6 +22,9 @@ from course_lib import devices, metrics, noise, plots
 from course_lib.batches import center, to_float
 from course_lib.noise import Denoiser, test_noise
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
 LARGEST_BUDGET = 300_000
 """Bytes that the frames of one chapter may take on its static page."""
 MOST_FRAMES, PAGE_PHOTOS = 40, 2
@@ -27,9 +32,22 @@ PAGE_QUALITIES = (80, 65, 50, 40, 30, 20, 10, 5, 1)
 """WebP qualities of the page's frames, from the best to the lowest. Noise does not compress, so that one of them must fit."""
 
 
+class Frame(Protocol):
+    """What one position of a slider shows."""
+
+    position: str  # of the slider, in words
+    alt: str
+
+    def picture(self, quality: int) -> bytes:
+        """A WebP of that quality."""
+
+    def caption(self) -> str:
+        """What stands above the picture: HTML, one ``span`` for each part of it."""
+
+
 @dataclass(frozen=True)
-class Frame:
-    """What one position of the slider shows."""
+class Restored:
+    """A degraded photo, what was made of it, and the error of that."""
 
     degraded: Tensor  # (1, C, H, W), as are the next two
     restored: Tensor
@@ -53,6 +71,27 @@ class Frame:
         return "".join(f"<span>{title}</span>" for title in titles)
 
 
+@dataclass(frozen=True)
+class Drawing:
+    """A figure at one position of a slider: what a function given to :func:`figure_lab` returns."""
+
+    figure: Figure
+    title: str  # one line above it, with the numbers that change
+    alt: str  # what a reader who cannot see it must know
+    position: str = ""  # of the slider, in words; the lab fills it in
+
+    def picture(self, quality: int) -> bytes:
+        """The figure as WebP, without loss where a good quality is asked for."""
+        file = io.BytesIO()
+        options = {"lossless": True} if quality >= PAGE_QUALITIES[0] else {"quality": quality}
+        self.figure.savefig(file, format="webp", dpi=90, pil_kwargs=options)
+        return file.getvalue()
+
+    def caption(self) -> str:
+        """The title."""
+        return f"<span>{html.escape(self.title)}</span>"
+
+
 def _db(value: float) -> str:
     return f"{value:.2f} dB" if np.isfinite(value) else "exact"
 
@@ -74,7 +113,7 @@ class Lab:
     def _photo(self, name: str, size: int | None) -> Tensor:
         return to_float(center(self.photos[name], size) if size else self.photos[name])[None]
 
-    def _frame(self, restore: Callable[[Tensor], Tensor], degraded: Tensor, clean: Tensor, names, position: str, words: str) -> Frame:
+    def _frame(self, restore: Callable[[Tensor], Tensor], degraded: Tensor, clean: Tensor, names, position: str, words: str) -> Restored:
         # The pictures may be computed in bfloat16 where that is faster; it moves a PSNR by less than 0.02 dB.
         fast = devices.precision("auto", torch.device("cpu")) == "bf16-mixed"
         with torch.inference_mode(), torch.autocast("cpu", dtype=torch.bfloat16, enabled=fast):
@@ -82,7 +121,7 @@ class Lab:
         before = metrics.psnr(degraded, clean, protocol="raw").item()  # noise is not clipped, so neither is its measure
         after = metrics.psnr(restored, clean, protocol="clamped").item()
         alt = words.replace("BEFORE", _db(before)).replace("AFTER", _db(after)) + f"; right its error, {plots.ERROR_GAIN} times as strong."
-        return Frame(degraded, restored, clean, before, after, names, position, alt)
+        return Restored(degraded, restored, clean, before, after, names, position, alt)
 
     # --- in JupyterLab --------------------------------------------------------------------------------------------------
 
@@ -112,7 +151,7 @@ class Lab:
         try:
             frame = self._chosen()
             shown = plots.img_tag(frame.picture(quality=85), frame.alt, attributes='style="width:100%"')
-            titles = f'<div style="display:grid;grid-template-columns:repeat(3,1fr);text-align:center">{frame.caption()}</div>'
+            titles = f'<div style="display:grid;grid-auto-flow:column;grid-auto-columns:1fr;text-align:center">{frame.caption()}</div>'
             self.picture.value = f'<div style="max-width:800px">{titles}{shown}</div>'
         except Exception as error:  # an ipywidgets callback swallows it: the reader would see a slider that does nothing
             self.picture.value = f"<b>This position could not be computed:</b> {html.escape(str(error))}"
@@ -121,7 +160,7 @@ class Lab:
     # --- on the static page ---------------------------------------------------------------------------------------------
 
     def _page_frames(self) -> tuple[dict[str, list[Frame]], int, str]:
-        """(choice -> the frames along the slider, position at the start, words beside the controls)."""
+        """(choice -> the frames along the slider, position at the start, whose output it is, or nothing)."""
         raise NotImplementedError
 
     def page(self) -> str:
@@ -153,6 +192,9 @@ class Lab:
         first = next(iter(frames.values()))[start]
         picture = plots.img_tag(base64.b64decode(first["image"]), first["alt"])
         options = "".join(f"<option>{html.escape(key)}</option>" for key in frames)
+        # A choice of one would be a dead control.
+        choice = f"<label>{self.choice} <select>{options}</select></label>" if len(frames) > 1 else ""
+        by = f" <span>by {html.escape(words)}</span>" if words else ""
         data = json.dumps(frames, ensure_ascii=False).replace("<", r"\u003c")  # so that no text in it can end the script element
         last = len(next(iter(frames.values()))) - 1
         return (
@@ -160,7 +202,7 @@ class Lab:
             '<div class="lab-controls" hidden>'
             f'<label>{self.slider} <input type="range" min="0" max="{last}" step="1" value="{start}" '
             f'aria-valuetext="{html.escape(first["position"])}"></label><output>{html.escape(first["position"])}</output>'
-            f"<label>{self.choice} <select>{options}</select></label> <span>by {html.escape(words)}</span></div>"
+            f"{choice}{by}</div>"
             f'<div class="lab-titles" aria-live="polite">{first["caption"]}</div>{picture}'
             f'<script type="application/json">{data}</script></div>'
         )
@@ -180,7 +222,7 @@ class NoiseLab(Lab):
         self.denoisers, self.seed = dict(denoisers), seed
         self.sigmas_255, self.start, self.page_sigmas_255 = tuple(sigmas_255), start, tuple(page_sigmas_255)
 
-    def frame(self, denoiser: str, photo: str, sigma_255: float, size: int | None = None) -> Frame:
+    def frame(self, denoiser: str, photo: str, sigma_255: float, size: int | None = None) -> Restored:
         """What is shown for one denoiser, photo and σ, on the central ``size`` × ``size`` pixels; computed once each."""
         key = (denoiser, photo, sigma_255, size)
         if key not in self._frames:
@@ -224,7 +266,7 @@ class DegradationLab(Lab):
         self.restorers = dict(restorers)
         self.degradations = {name: dict(strengths) for name, strengths in degradations.items()}
 
-    def frame(self, restorer: str, photo: str, degradation: str, strength: str, size: int | None = None) -> Frame:
+    def frame(self, restorer: str, photo: str, degradation: str, strength: str, size: int | None = None) -> Restored:
         """What is shown for one restorer, photo, degradation and strength; computed once each."""
         key = (restorer, photo, degradation, strength, size)
         if key not in self._frames:
@@ -257,6 +299,43 @@ class DegradationLab(Lab):
             for name, strengths in self.degradations.items()
         }
         return frames, (len(next(iter(frames.values()))) - 1) // 2, restorer
+
+
+class FigureLab(Lab):
+    """A slider and a choice over figures; made by :func:`figure_lab`."""
+
+    kind = "figure-lab"
+
+    def __init__(self, drawings, slider, choice, start, page_bytes):
+        super().__init__({}, 0, page_bytes)
+        self.drawings = {name: dict(row) for name, row in drawings.items()}
+        self.slider, self.choice, self.start = slider, choice, start
+
+    def frame(self, chosen: str, position: str) -> Drawing:
+        """What is shown for a choice and a position; drawn once each."""
+        key = (chosen, position)
+        if key not in self._frames:
+            self._frames[key] = replace(self.drawings[chosen][position](), position=position)
+        return self._frames[key]
+
+    def _controls(self) -> list:
+        import ipywidgets
+
+        positions = list(next(iter(self.drawings.values())))
+        options = [(name, i) for i, name in enumerate(positions)]
+        self.position = ipywidgets.SelectionSlider(options=options, value=self.start, description=self.slider)
+        if len(self.drawings) == 1:
+            self.chosen = None
+            return [self.position]
+        self.chosen = ipywidgets.Dropdown(options=list(self.drawings), description=self.choice)
+        return [self.chosen, self.position]
+
+    def _chosen(self) -> Drawing:
+        chosen = self.chosen.value if self.chosen else next(iter(self.drawings))
+        return self.frame(chosen, list(self.drawings[chosen])[self.position.value])
+
+    def _page_frames(self):
+        return {name: [self.frame(name, position) for position in row] for name, row in self.drawings.items()}, self.start, ""
 
 
 def noise_lab(
@@ -326,3 +405,34 @@ def degradation_lab(
     if not 1 <= len(degradations) <= 3 or len({len(strengths) for strengths in degradations.values()}) != 1:
         raise ValueError("give one to three degradations, each with equally many strengths.")
     return DegradationLab(restorers, photos, degradations, page_size, page_bytes)
+
+
+def figure_lab(
+    drawings: Mapping[str, Mapping[str, Callable[[], Drawing]]],
+    *,
+    slider: str,
+    choice: str = "",
+    start: int = 0,
+    page_bytes: int = LARGEST_BUDGET,
+) -> FigureLab:
+    """A slider over figures, and a choice between at most three rows of them.
+
+    Each figure is drawn when its position is first visited; for the static page all are drawn when the cell is executed.
+
+    Args:
+        drawings: name of a choice -> position of the slider in words -> a function that draws the figure. All rows have the
+            same positions; with one row there is no choice.
+        slider: label of the slider.
+        choice: label of the choice.
+        start: the first position, from 0.
+        page_bytes: what the frames of the static page may take; a chapter has 300,000 for all its labs.
+
+    Raises:
+        ValueError: for no or more than three rows, rows of different positions, or a start that is no position.
+    """
+    rows = [list(row) for row in drawings.values()]
+    if not 1 <= len(rows) <= 3 or not rows[0] or any(row != rows[0] for row in rows):
+        raise ValueError("give one to three rows of figures, all with the same positions, at least one.")
+    if not 0 <= start < len(rows[0]):
+        raise ValueError(f"start = {start}, but the positions are numbered 0 to {len(rows[0]) - 1}.")
+    return FigureLab(drawings, slider, choice, start, page_bytes)

@@ -14,6 +14,7 @@ import torch
 
 from course_lib import devices, training
 from course_lib.denoising import dncnn
+from course_lib.metric_learning import embedding, siamese, triplet
 
 MODE, FOLDER = sys.argv[1], Path(sys.argv[2])
 RANK = int(os.environ["RANK"])
@@ -100,6 +101,34 @@ def interrupted() -> dict:
     return train(settings(save_every=100), CHECKPOINT, interrupt)
 
 
+METRIC_LOSSES = [(siamese, {"form": "squared"}), (siamese, {"form": "unsquared"})] + [
+    (triplet, {"mining": mining}) for mining in ("all", "random", "semi-hard", "batch-hard")
+]
+
+
+def metric_losses() -> list[dict]:
+    """One step of each loss that compares the images of a batch: what this process drew, and the gradient that it ended with."""
+    draws = torch.Generator().manual_seed(5)
+    images = torch.randint(0, 256, (40, 1, 16, 16), dtype=torch.uint8, generator=draws)
+    found = []
+    for method, form in METRIC_LOSSES:
+        plan = method.Settings(height=16, width=16, dimension=8, images=2, batch_size=12, steps=1, margin=0.7,
+                               optimizer="sgd", warmup_steps=0, **form)  # fmt: skip
+        seen = []
+
+        def batch(data, step, generator, share, method=method, seen=seen):
+            seen.append(method.batch(data, step, generator, share)[:-1])
+            return *seen[-1], share
+
+        model = embedding.Embedder(plan, seed=1)
+        history = training.fit(model, method.prepare(images, torch.arange(40) // 4, plan),
+                               SimpleNamespace(batch=batch, step=method.step), plan, progress=False)  # fmt: skip
+        gradient = torch.cat([p.grad.flatten() for p in model.parameters()])
+        found.append({"batch": seen[0], "gradient": gradient, "loss": history.values["loss"][0]})
+    return found
+
+
 if __name__ == "__main__":
-    report = {"everything": everything, "full-disk": full_disk, "interrupted": interrupted, "short": lambda: train(settings())}
+    report = {"everything": everything, "full-disk": full_disk, "interrupted": interrupted, "short": lambda: train(settings()),
+              "metric-losses": metric_losses}  # fmt: skip
     torch.save(report[MODE](), FOLDER / f"{RANK}.pt")

@@ -142,4 +142,20 @@ def test_every_measurement_can_be_made(monkeypatch):
     monkeypatch.setattr(bench, "SIZES", (32, 64))
     rows = list(bench.measurements(0.01))
     assert all(math.isfinite(row.value) and row.value >= 0 for row in rows)
-    assert len({row.what for row in rows}) == len(rows) == 1 + 2 * 6 + 2 * 2 + 4 + 1
+    assert len({row.what for row in rows}) == len(rows) == 1 + 2 * 6 + 2 * 2 + 4 + 2 + 1 + 1
+
+
+def test_the_losses_that_are_compared_are_the_same():
+    """A faster loss would mean nothing if it were another one."""
+    points = torch.nn.functional.normalize(torch.randn(256, 128, generator=torch.Generator().manual_seed(0)))
+    for ours, theirs in bench.mining().values():
+        a, b = points.clone().requires_grad_(), points.clone().requires_grad_()
+        first, second = ours(a), theirs(b)
+        first.backward()
+        second.backward()
+        assert first.item() == pytest.approx(second.item(), rel=1e-5) and first > 0.1
+        assert torch.allclose(a.grad, b.grad, atol=1e-6)
+
+
+def test_a_gallery_is_asked():
+    assert 0 < bench.gallery_seconds(templates=50, dimension=4) < 1

@@ -17,6 +17,7 @@ import torch
 import course_lib
 from course_lib import devices
 from course_lib.denoising import dncnn
+from course_lib.metric_learning import embedding, siamese, triplet
 from course_lib.training import fit
 
 HELPER = Path(__file__).with_name("helpers_distributed.py")
@@ -175,3 +176,25 @@ def test_ctrl_c_ends_both_processes_after_the_same_step(tmp_path):
     assert second["interrupted"]
     assert len(first["sizes"]) == len(second["sizes"]) == torch.load(tmp_path / "a.ckpt", weights_only=True)["step"]
     assert same_parameters(first["model"], second["model"])
+
+
+def test_metric_losses_of_two_processes_have_the_gradient_of_the_whole_batch(tmp_path):
+    """Which image is whose negative is decided over both processes' images, as if one process had them all."""
+    both, _ = launched(TORCHRUN, "metric-losses", tmp_path)
+    cases = [(siamese, {"form": "squared"}), (siamese, {"form": "unsquared"})]
+    cases += [(triplet, {"mining": mining}) for mining in ("all", "random", "semi-hard", "batch-hard")]
+    assert len(both[0]) == len(cases)
+    for (method, form), first, second in zip(cases, *both, strict=True):
+        assert first["loss"] == second["loss"] and torch.equal(first["gradient"], second["gradient"])
+        assert not torch.equal(first["batch"][0], second["batch"][0]), "each process has images of its own"
+        whole = [torch.cat(parts) for parts in zip(first["batch"], second["batch"], strict=True)]
+        plan = method.Settings(height=16, width=16, dimension=8, images=2, batch_size=12, margin=0.7, **form)
+        model = embedding.Embedder(plan, seed=1)
+        loss, _ = method.step(model, (*whole, plan))
+        loss.backward()
+        expected = torch.cat([p.grad.flatten() for p in model.parameters()])
+        assert first["loss"] == pytest.approx(loss.item(), rel=1e-5)
+        assert expected.norm() > 1e-3
+        cosine = torch.nn.functional.cosine_similarity(first["gradient"].double(), expected.double(), dim=0)
+        assert cosine.item() == pytest.approx(1, abs=1e-6), (method.__name__, form)
+        assert torch.allclose(first["gradient"], expected, rtol=1e-3, atol=1e-5 * expected.abs().max().item())

@@ -167,7 +167,13 @@ def test_batch_hard_by_loops_and_against_a_peer():
         furthest = max(d[a, p].item() for p in range(len(labels)) if p != a and labels[p] == labels[a])
         nearest = min(d[a, q].item() for q in range(len(labels)) if labels[q] != labels[a])
         total += max(0.0, 0.4 + furthest - nearest)
-    found = triplet.batch_hard(distance, labels, 0.4)
+    found = triplet.batch_hard(points, labels, 0.4)
+    squared = sum(
+        max(0.0, 0.4 + max(d[a, p].item() ** 2 for p in range(len(labels)) if p != a and labels[p] == labels[a])
+            - min(d[a, q].item() ** 2 for q in range(len(labels)) if labels[q] != labels[a]))
+        for a in range(len(labels))
+    )  # fmt: skip
+    assert triplet.batch_hard(points, labels, 0.4, squared=True).loss.item() == pytest.approx(squared / len(labels), rel=1e-9)
     assert found.loss.item() == pytest.approx(total / len(labels), rel=1e-9) and found.triplets == len(labels)
 
     from pytorch_metric_learning.distances import LpDistance
@@ -205,11 +211,15 @@ def test_random_triplets_take_any_negative_equally_often():
     assert triplet.random_triplets(d, labels, 5.0, torch.rand(6, 6)).triplets == 6
 
 
+def every(points):
+    return distances.pairwise(points, points)
+
+
 MININGS = {
-    "all": triplet.all_triplets,
-    "all, mean over all": lambda d, labels, m: triplet.all_triplets(d, labels, m, nonzero=False),
-    "random": lambda d, labels, m: triplet.random_triplets(d, labels, m, torch.rand(len(labels), len(labels), generator=seeded())),
-    "semi-hard": triplet.semi_hard,
+    "all": lambda e, labels, m: triplet.all_triplets(every(e), labels, m),
+    "all, mean over all": lambda e, labels, m: triplet.all_triplets(every(e), labels, m, nonzero=False),
+    "random": lambda e, labels, m: triplet.random_triplets(every(e), labels, m, torch.rand(len(labels), len(labels), generator=seeded())),
+    "semi-hard": lambda e, labels, m: triplet.semi_hard(every(e), labels, m),
     "batch-hard": triplet.batch_hard,
 }
 
@@ -218,7 +228,7 @@ MININGS = {
 @pytest.mark.parametrize("labels", [[0, 0, 0, 0], [0, 1, 2, 3], [5]], ids=["one identity", "no positive", "one image"])
 def test_degenerate_batches_give_a_finite_loss_and_gradient(mining, labels):
     points = torch.randn(len(labels), 3, generator=seeded(), requires_grad=True)
-    mined = mining(distances.pairwise(points, points), torch.tensor(labels), 0.2)
+    mined = mining(points, torch.tensor(labels), 0.2)
     mined.loss.backward()
     assert mined.loss == 0 and points.grad.isfinite().all() and mined.active_fraction == 0
 
@@ -227,9 +237,9 @@ def test_degenerate_batches_give_a_finite_loss_and_gradient(mining, labels):
 def test_collapse_has_its_signature(mining):
     """All embeddings equal: the loss is exactly m (but for semi-hard, which finds no negative that is farther), its gradient finite."""
     points = torch.ones(8, 3, requires_grad=True)
-    mined = mining(distances.pairwise(points, points), torch.arange(4).repeat(2), 0.2)
+    mined = mining(points, torch.arange(4).repeat(2), 0.2)
     mined.loss.backward()
-    assert mined.loss.item() == pytest.approx(0 if mining is triplet.semi_hard else 0.2, abs=1e-6)
+    assert mined.loss.item() == pytest.approx(0 if mining is MININGS["semi-hard"] else 0.2, abs=1e-6)
     assert points.grad.isfinite().all()
 
 
@@ -306,7 +316,7 @@ def test_shots_move_and_turn_and_light():
 
 # --- network and training -------------------------------------------------------------------------------------------------
 
-TINY = dict(height=20, width=20, dimension=3, identities=3, images=2, batch_size=6, steps=4, precision="32-true", log_every=2)
+TINY = dict(height=20, width=20, dimension=3, images=2, batch_size=6, steps=4, precision="32-true", log_every=2)
 
 
 @pytest.mark.parametrize("normalise", [False, True])
@@ -368,8 +378,8 @@ def pairs_of(embeddings, identities):
         (triplet, {"margin": -1.0}, "margin = -1.0"),
         (triplet, {"margin": 4.0, "squared": True, "normalise": True}, "below 4"),
         (triplet, {"mining": "easy"}, "all, random, semi-hard, batch-hard"),
-        (triplet, {"images": 1, "batch_size": 3}, "at least 2 of each"),
-        (triplet, {"batch_size": 7}, "identities × images"),
+        (triplet, {"images": 1, "batch_size": 3}, "images = 1: a batch has so many images, at least 2, of each"),
+        (triplet, {"batch_size": 7}, "it must be a multiple of that"),
         (triplet, {"height": 12}, "16×16"),
         (triplet, {"shift": 0.6}, "shift = 0.6"),
         (triplet, {"sigma_255": (5.0, 1.0)}, "lowest and a highest"),
@@ -378,6 +388,12 @@ def pairs_of(embeddings, identities):
 def test_settings_that_make_no_sense(method, setting, message):
     with pytest.raises(ValueError, match=message):
         method.Settings(**{**TINY, **setting})
+
+
+@pytest.mark.parametrize(("size", "identities"), [(2, 1), (10, 5)])
+def test_a_batch_of_more_identities_than_there_are_or_of_one(size, identities):
+    with pytest.raises(ValueError, match=f"batch_size = {size} with images = 2 takes {identities} identities, .* there are 4"):
+        triplet.prepare(*people(), triplet.Settings(**{**TINY, "batch_size": size}))
 
 
 def test_images_of_another_size_than_the_settings_say():

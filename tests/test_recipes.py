@@ -16,7 +16,9 @@ from course_lib import checkpoints, data, recipes, results, rng, runs, weights
 from course_lib.denoising import dncnn
 
 PACKAGE = Path(course_lib.__file__).resolve().parent
-PRESETS = [(name, preset) for name, recipe in recipes.RECIPES.items() for preset in recipe.presets]
+DENOISERS = [name for name, recipe in recipes.RECIPES.items() if recipe.to_ship]
+PRESETS = [(name, preset) for name in DENOISERS for preset in recipes.RECIPES[name].presets]
+OF_PEOPLE = [(name, preset) for name, recipe in recipes.RECIPES.items() if name not in DENOISERS for preset in recipe.presets]
 TINY = {"depth": "2", "width": "4", "steps": "3", "batch_size": "9"}
 
 
@@ -49,8 +51,8 @@ def trained(recipe, preset, home):
 @pytest.mark.parametrize(
     ("recipe", "preset", "message"),
     [
-        ("dncn_s", "quick", r'unknown recipe "dncn_s" \(did you mean dncnn_s\?\); there are dncnn_s, dncnn_s15, dncnn_s50, dncnn_b, '),
-        ("xyz", "quick", r'unknown recipe "xyz"; there are dncnn_s'),
+        ("dncn_s", "quick", r'unknown recipe "dncn_s" \(did you mean dncnn_s\?\); there are identification, .*, dncnn_s, dncnn_s15, dncnn_s50, dncnn_b, '),
+        ("xyz", "quick", r'unknown recipe "xyz"; there are identification, siamese'),
         ("dncnn_b", "papr", r'unknown preset "papr" \(did you mean paper\?\); dncnn_b has quick, paper\.'),
     ],
 )
@@ -153,7 +155,7 @@ def test_published_super_resolution():
     assert all("luma, raw" in figure["protocol"] for figure in figures.values())
 
 
-@pytest.mark.parametrize("recipe", recipes.RECIPES)
+@pytest.mark.parametrize("recipe", DENOISERS)
 def test_every_published_figure_is_measured(recipe):
     found, chosen = recipes.find(recipe, "paper")
     measured = {test.data: set(test.metrics) for test in chosen.test}
@@ -304,6 +306,83 @@ def test_the_input_is_measured_without_the_network(home):
     assert a["psnr_q10"] == pytest.approx(a["input_q10"], abs=1e-5) and b["input_q10"] == a["input_q10"] != b["psnr_q10"]
 
 
+# --- people ---------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def crowd(home, monkeypatch):
+    """Digits and faces that are patterns, so that who they are can be learned, and quickly."""
+
+    def load(name, split=None, *, color=False):
+        count, each, size = (40, 7, (112, 92)) if name == "faces" else (10, 20, (28, 28))
+        draws = torch.Generator().manual_seed(1)
+        patterns = torch.randint(30, 220, (count, 1, *size), generator=draws)
+        grain = torch.randint(-30, 31, (count * each, 1, *size), generator=torch.Generator().manual_seed(2 if split == "train" else 3))
+        images = (patterns.repeat_interleave(each, 0) + grain).to(torch.uint8)
+        names, labels = tuple(f"{split} {i}" for i in range(count * each)), torch.arange(count).repeat_interleave(each)
+        return data.Dataset(name, images, f"drawn for {name}, {split}", names, labels, tuple(str(i) for i in range(count)))
+
+    monkeypatch.setattr(data, "load", load)
+    return home
+
+
+SHORT = {"steps": "2", "dimension": "8", "precision": "32-true"}
+
+
+@pytest.mark.parametrize(("recipe", "preset"), OF_PEOPLE)
+def test_people_are_trained_on_or_tested_on(crowd, recipe, preset):
+    found, chosen = recipes.find(recipe, preset)
+    parts = [chosen.parts(seed) for seed in (0, 0, 1)]
+    for a, b in zip(parts[0], parts[1], strict=True):
+        assert torch.equal(a.images, b.images) and torch.equal(a.labels, b.labels), "a seed decides"
+    assert not torch.equal(parts[0][1].images, parts[2][1].images), "another seed, other people"
+    train, test = parts[0]
+    if preset == "quick":  # every picture is a person: none may be in both
+        known = {bytes(image.numpy().tobytes()) for image in train.images}
+        assert not any(bytes(image.numpy().tobytes()) in known for image in test.images)
+        assert len(train.labels.unique()) == len(train) and len(test) == 10 * 100
+    else:
+        assert not set(train.classes) & set(test.classes)
+        assert (len(train.classes), len(test.classes)) == ((30, 10) if preset == "faces" else (7, 3))
+    plan = chosen.settings
+    assert test.images.shape[1:] == train.images.shape[1:] == (plan.channels, plan.height, plan.width)
+    batch = found.method.batch(found.pool(train, plan), 0, rng.generator(0, 0, 0, "batch"), plan)
+    assert len(batch[0]) == plan.batch_size and len(batch[1].unique()) == plan.identities
+    loss, values = found.method.step(found.network(plan, seed=0), batch)
+    assert loss.isfinite() and loss.requires_grad and not any(v.requires_grad for v in values.values())
+
+
+@pytest.mark.parametrize("recipe", ["identification", "siamese", "triplet"])
+def test_a_record_of_several_seeds(crowd, recipe):
+    written = runs.record_seeds(recipe, "digits", seeds=(0, 3), changes=SHORT, note="a test")
+    assert results.read(recipe, "digits") == written and "weights" not in written and "per_image" not in written
+    assert written["seed"] == [0, 3] and written["steps"] == 4 and written["short"] and written["paper"] == {}
+    assert written["settings"]["steps"] == 2 and list(written["data"]["test"]) == ["digits"]
+    conditions = ("0", "10", "25", "50", "shot")
+    names = [f"{figure}_{c}" for c in conditions for figure in ("eer", "auc", "rank1", "rank1of5")]
+    expected = names + ([f"pixels_{name}" for name in names] if recipe == "identification" else [])
+    assert list(written["metrics"]["digits"]) == expected
+    for name, values in written["per_seed"]["digits"].items():
+        assert list(values) == ["seed 0", "seed 3"] and all(0 <= v <= 100 for v in values.values())
+        assert written["metrics"]["digits"][name] == pytest.approx(sum(values.values()) / 2, abs=1e-3)
+    model, *_ = runs.train(recipe, "digits", changes=SHORT, seed=3)
+    again = runs.evaluate(recipe, "digits", model, seed=3)["digits"]
+    assert again["eer_25"]["seed 3"] == pytest.approx(written["per_seed"]["digits"]["eer_25"]["seed 3"], abs=1e-3)
+
+
+def test_records_of_seeds_that_make_no_sense(crowd):
+    with pytest.raises(ValueError, match="dncnn_s with preset quick and seeds"):
+        runs.record_seeds("dncnn_s", "quick")
+    with pytest.raises(ValueError, match=r"seeds \[\]"):
+        runs.record_seeds("triplet", "digits", seeds=())
+    with pytest.raises(ValueError, match="course train triplet --preset digits --seeds 5"):
+        runs.record("triplet", "digits", crowd / "a.ckpt")
+    model = runs.train("triplet", "digits", changes=SHORT)[0]
+    with pytest.raises(ValueError, match='tested on the people of "digits" only, not on "set12"'):
+        runs.evaluate("triplet", "digits", model, only="set12")
+    assert list(runs.evaluate("triplet", "digits", model, only="digits")) == ["digits"]
+
+
 # --- the house ------------------------------------------------------------------------------------------------------------
 
 MODULES = {
@@ -311,7 +390,7 @@ MODULES = {
     for file in sorted(PACKAGE.rglob("*.py"))
     if file.parent != PACKAGE or file.stem != "__init__"
 }
-ROOF = {"recipes", "cli", "bench", "verify", "reproduction"}
+ROOF = {"recipes", "runs", "cli", "bench", "verify", "reproduction"}
 GROUND = [name for name, file in MODULES.items() if file.parent == PACKAGE and name not in ROOF]
 ROOMS = [name for name, file in MODULES.items() if file.parent != PACKAGE]
 

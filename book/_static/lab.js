@@ -5,7 +5,8 @@ document.addEventListener("DOMContentLoaded", () => {
     const [range, output, select] = ["input", "output", "select"].map((name) => lab.querySelector(name));
     const [image, titles] = [lab.querySelector("img"), lab.querySelector(".lab-titles")];
     const show = () => {
-      const frame = frames[select.value][Number(range.value)];
+      const row = select ? frames[select.value] : Object.values(frames)[0]; // one row needs no choice
+      const frame = row[Number(range.value)];
       output.textContent = frame.position;
       range.setAttribute("aria-valuetext", frame.position);
       image.src = `data:image/webp;base64,${frame.image}`;
@@ -13,7 +14,7 @@ document.addEventListener("DOMContentLoaded", () => {
       titles.innerHTML = frame.caption;
     };
     range.addEventListener("input", show);
-    select.addEventListener("change", show);
+    select?.addEventListener("change", show);
     lab.querySelector(".lab-controls").hidden = false;
     show(); // a browser may restore an earlier position of the slider when the page is reloaded
   }

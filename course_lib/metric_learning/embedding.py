@@ -29,13 +29,12 @@ class EmbeddingSettings(Plan):
     dimension: int = 64  # length of an embedding
     normalise: bool = False  # put embeddings on the unit sphere
     # the batches: P identities × K images
-    identities: int = 16
-    images: int = 4
+    images: int = 4  # K
     shift: float = 0.0  # every image enters as another shot of itself: moved by up to this fraction of its side, …
     angle: float = 0.0  # … turned by up to this many degrees, …
     light: float = 0.0  # … in another light, …
     sigma_255: tuple[float, float] = (0.0, 0.0)  # … with noise of a σ between these, on the 0–255 scale
-    batch_size: int = 64  # identities × images
+    batch_size: int = 64  # P × K
     steps: int = 1000
 
     def __post_init__(self):
@@ -45,15 +44,20 @@ class EmbeddingSettings(Plan):
                 f"height = {self.height}, width = {self.width}, channels = {self.channels}, dimension = {self.dimension}: images of "
                 "at least 16×16 pixels, one channel, and embeddings of at least one number are needed."
             )
-        if self.identities < 2 or self.images < 2 or self.batch_size != self.identities * self.images:
+        if self.images < 2 or self.batch_size % self.images:
             raise ValueError(
-                f"batch_size = {self.batch_size}, identities = {self.identities}, images = {self.images}: a batch is identities × images, "
-                "at least 2 of each, since a loss compares images of one identity and of two."
+                f"batch_size = {self.batch_size}, images = {self.images}: a batch has so many images, at least 2, of each of its "
+                "identities, so it must be a multiple of that."
             )
         if not 0 <= self.shift <= 0.5 or not 0 <= self.angle <= 180 or not 0 <= self.light <= 1:
             raise ValueError(f"shift = {self.shift}, angle = {self.angle}, light = {self.light}: they lie in 0 to 0.5, 180, and 1.")
         if len(self.sigma_255) != 2 or not 0 <= self.sigma_255[0] <= self.sigma_255[1] <= 255:
             raise ValueError(f"sigma_255 = {self.sigma_255}: give a lowest and a highest σ between 0 and 255, such as 0,55.")
+
+    @property
+    def identities(self) -> int:
+        """P, the identities of a batch."""
+        return self.batch_size // self.images
 
 
 class Embedder(nn.Module):
@@ -103,18 +107,28 @@ class Embedder(nn.Module):
 
 
 def prepare(images: Tensor, identities: Tensor, settings: EmbeddingSettings) -> IdentityPool:
-    """Training images, uint8 ``(N, C, H, W)``, with their identities ``(N,)``, as the pool of the batches."""
+    """Training images, uint8 ``(N, C, H, W)``, with their identities ``(N,)``, as the pool of the batches.
+
+    Raises:
+        ValueError: for images of another size than the settings say, or fewer identities than a batch takes.
+    """
     if tuple(images.shape[1:]) != (settings.channels, settings.height, settings.width):
         raise ValueError(
             f"images are {tuple(images.shape[1:])}, but the settings say (C, H, W) = "
             f"({settings.channels}, {settings.height}, {settings.width})."
         )
-    return IdentityPool(images, identities)
+    pool = IdentityPool(images, identities)
+    if not 2 <= settings.identities <= len(pool):
+        raise ValueError(
+            f"batch_size = {settings.batch_size} with images = {settings.images} takes {settings.identities} identities, but a batch needs "
+            f"at least 2, since losses compare images of two identities, and there are {len(pool)}."
+        )
+    return pool
 
 
 def batch(data: IdentityPool, step: int, generator: torch.Generator, settings: EmbeddingSettings) -> tuple[Tensor, Tensor]:
     """(images ``(P · K, C, H, W)``, identities ``(P · K,)``): K shots of each of P identities."""
-    images, identities = data.pk(settings.batch_size // settings.images, settings.images, generator)
+    images, identities = data.pk(settings.identities, settings.images, generator)
     if settings.shift or settings.angle or settings.light:
         images = shots(images, generator, shift=settings.shift, angle=settings.angle, light=settings.light)
     if settings.sigma_255[1] > 0:

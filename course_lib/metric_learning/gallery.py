@@ -35,6 +35,21 @@ class Answer:
     score: float  # distance to the nearest person, by the gallery's rule
 
 
+@dataclass(frozen=True)
+class _Index:
+    """What is the same for every query, so that one costs a product of a matrix and a vector: see ``distances.pairwise``."""
+
+    centre: Tensor  # (dimension,)
+    centred: Tensor  # (templates, dimension)
+    squares: Tensor  # (templates,)
+    owners: Tensor  # (templates,)
+
+    def distance(self, queries: Tensor) -> Tensor:
+        queries = queries - self.centre
+        squared = torch.addmm(self.squares, queries, self.centred.T, alpha=-2) + queries.square().sum(1, keepdim=True)
+        return (squared.clamp(min=0) + distances.SMALLEST).sqrt()
+
+
 class Gallery:
     """Enrolled people and their templates.
 
@@ -48,20 +63,27 @@ class Gallery:
         if dimension < 1 or not network:
             raise ValueError(f'dimension = {dimension}, network = "{network}": a positive dimension and a name of the network are needed.')
         self.dimension, self.network = dimension, network
-        self.people: list[str] = []  # in the order of their enrolment
-        self._templates = torch.empty(0, dimension)
-        self._owners = torch.empty(0, dtype=torch.long)  # of each template, the place in `people`
+        self._people: dict[str, Tensor] = {}  # name -> templates (n, dimension), in the order of their enrolment
+        self._ready: _Index | None = None  # what queries are compared with, from the first query after a change on
 
     def __len__(self) -> int:
         """Number of people."""
-        return len(self.people)
+        return len(self._people)
 
     def __contains__(self, person: str) -> bool:
-        return person in self.people
+        return person in self._people
+
+    @property
+    def people(self) -> list[str]:
+        """Names in the order of enrolment."""
+        return list(self._people)
 
     def templates(self, person: str) -> Tensor:
         """The templates of a person, ``(n, dimension)``; ``GalleryError`` for somebody who is not enrolled."""
-        return self._templates[self._owners == self._place(person)]
+        if person not in self._people:
+            known = ", ".join(self.people[:5]) + (", …" if len(self) > 5 else "")
+            raise GalleryError(f"{person} is not enrolled; {len(self)} people are: {known or 'none'}.")
+        return self._people[person]
 
     def enrol(self, person: str, templates: Tensor) -> None:
         """Enrol somebody by one or several embeddings ``(n, dimension)``. No network is trained.
@@ -71,23 +93,19 @@ class Gallery:
         """
         if not person:
             raise GalleryError("a person needs a name.")
-        if person in self.people:
+        if person in self._people:
             raise GalleryError(f"{person} is enrolled already, with {len(self.templates(person))} templates: add to them by add().")
-        templates = self._checked(templates, "templates")
-        self.people.append(person)
-        self._append(templates, len(self.people) - 1)
+        self._people[person], self._ready = self._checked(templates, "templates"), None
 
     def add(self, person: str, templates: Tensor) -> None:
         """More templates ``(n, dimension)`` of somebody who is enrolled; ``GalleryError`` as for :meth:`enrol`."""
-        self._append(self._checked(templates, "templates"), self._place(person))
+        self._people[person], self._ready = torch.cat([self.templates(person), self._checked(templates, "templates")]), None
 
     def remove(self, person: str) -> None:
         """Forget somebody and all their templates; ``GalleryError`` for somebody who is not enrolled."""
-        place = self._place(person)
-        keep = self._owners != place
-        self._templates, owners = self._templates[keep], self._owners[keep]
-        self._owners = owners - (owners > place).long()
-        self.people.pop(place)
+        self.templates(person)
+        del self._people[person]
+        self._ready = None
 
     def scores(self, queries: Tensor, *, rule: Rule = "mean") -> Tensor:
         """Score of every query ``(Q, dimension)`` for every person: ``(Q, people)``, in the order of ``people``.
@@ -97,11 +115,14 @@ class Gallery:
         """
         if rule not in get_args(Rule):
             raise ValueError(f'rule = "{rule}", but it must be mean or min.')
-        if not self.people:
+        if not self._people:
             raise GalleryError("nobody is enrolled: there is nobody to compare with.")
-        distance = distances.pairwise(self._checked(queries, "queries"), self._templates)
-        owners = self._owners.expand(len(distance), -1)
-        empty = torch.full((len(distance), len(self.people)), float("inf") if rule == "min" else 0.0)
+        queries, index = self._checked(queries, "queries"), self._index()
+        distance = index.distance(queries)
+        if len(index.owners) == len(self):  # one template each: nothing to average, and nothing to choose from
+            return distance
+        empty = torch.full((len(distance), len(self)), float("inf") if rule == "min" else 0.0)
+        owners = index.owners.expand(len(distance), -1)
         return empty.scatter_reduce(1, owners, distance, "amin" if rule == "min" else "mean", include_self=rule == "min")
 
     def identify(self, queries: Tensor, gamma: float, *, rule: Rule = "mean") -> list[Answer]:
@@ -113,22 +134,25 @@ class Gallery:
         """
         _require_gamma(gamma)
         score, place = self.scores(queries, rule=rule).min(1)
+        people = self.people
         return [
-            Answer(self.people[p] if s < gamma else None, self.people[p], s)
-            for s, p in zip(score.tolist(), place.tolist(), strict=True)
+            Answer(people[p] if s < gamma else None, people[p], s) for s, p in zip(score.tolist(), place.tolist(), strict=True)
         ]
 
     def verify(self, queries: Tensor, person: str, gamma: float, *, rule: Rule = "mean") -> Tensor:
         """Is each query ``(Q, dimension)`` the ``person`` that it claims to be? Booleans ``(Q,)``; errors as :meth:`identify`."""
         _require_gamma(gamma)
-        return self.scores(queries, rule=rule)[:, self._place(person)] < gamma
+        one = Gallery(self.dimension, network=self.network)  # the others do not matter
+        one.enrol(person, self.templates(person))
+        return one.scores(queries, rule=rule)[:, 0] < gamma
 
     def save(self, file: str | Path) -> None:
         """Write the gallery to one safetensors file, as a whole or not at all."""
         from safetensors.torch import save as to_bytes
 
         about = {"people": json.dumps(self.people, ensure_ascii=False), "network": self.network, "dimension": str(self.dimension)}
-        content = to_bytes({"templates": self._templates, "owners": self._owners}, metadata=about)
+        templates = torch.cat([torch.empty(0, self.dimension), *self._people.values()])
+        content = to_bytes({"templates": templates, "owners": self._owners()}, metadata=about)
         file = Path(file)
         unfinished = file.with_name(file.name + ".unfinished")
         unfinished.write_bytes(content)
@@ -148,10 +172,14 @@ class Gallery:
                 about = content.metadata()
                 templates, owners = content.get_tensor("templates"), content.get_tensor("owners")
             gallery = cls(int(about["dimension"]), network=about["network"])
-            gallery.people = json.loads(about["people"])
-            whole = templates.shape == (len(owners), gallery.dimension) and set(owners.tolist()) == set(range(len(gallery.people)))
-            if not whole:
+            people = json.loads(about["people"])
+            counts = torch.bincount(owners, minlength=len(people))
+            whole = templates.shape == (len(owners), gallery.dimension) and bool(templates.isfinite().all())
+            if not whole or len(counts) != len(people) or bool((counts == 0).any()) or not torch.equal(owners, owners.sort().values):
                 raise ValueError("templates and people do not belong together")
+            gallery._people = dict(zip(people, templates.split(counts.tolist()), strict=True))
+            if len(gallery) != len(people):
+                raise ValueError("a name occurs twice")
         except Exception as error:  # whatever safetensors meets first in a damaged file
             raise GalleryError(f"{file} is missing, cut, or not a gallery ({error}).") from error
         if gallery.network != network:
@@ -159,18 +187,20 @@ class Gallery:
                 f'{file} was made with the network "{gallery.network}", not with "{network}": embeddings of two networks cannot be '
                 "compared. Enrol everybody again."
             )
-        gallery._templates, gallery._owners = templates, owners
         return gallery
 
-    def _append(self, templates: Tensor, place: int) -> None:
-        self._templates = torch.cat([self._templates, templates])
-        self._owners = torch.cat([self._owners, torch.full((len(templates),), place)])
+    def _owners(self) -> Tensor:
+        """Of each template, the place of its person."""
+        counts = torch.tensor([len(templates) for templates in self._people.values()], dtype=torch.long)
+        return torch.arange(len(self)).repeat_interleave(counts)
 
-    def _place(self, person: str) -> int:
-        if person not in self.people:
-            known = ", ".join(self.people[:5]) + (", …" if len(self.people) > 5 else "")
-            raise GalleryError(f"{person} is not enrolled; {len(self.people)} people are: {known or 'none'}.")
-        return self.people.index(person)
+    def _index(self) -> _Index:
+        if self._ready is None:
+            templates = torch.cat(list(self._people.values()))
+            centre = templates.mean(0)
+            centred = templates - centre
+            self._ready = _Index(centre, centred, centred.square().sum(1), self._owners())
+        return self._ready
 
     def _checked(self, embeddings: Tensor, name: str) -> Tensor:
         if embeddings.dim() != 2 or embeddings.shape[1] != self.dimension or not len(embeddings):
