@@ -235,3 +235,46 @@ def test_logarithmic_curves(drawn):
 def test_no_photographs():
     with pytest.raises(ValueError, match="no images"):
         plots.photographs({}, "alt")
+
+
+# --- identities -----------------------------------------------------------------------------------------------------------
+
+
+def test_tiles_lie_where_their_positions_are(drawn):
+    """Sixteen shades at jittered places of a 4×4 grid: each must be found in its own cell."""
+    shades = torch.linspace(0.05, 0.95, 16)
+    corners = np.array([(x, y) for x in range(4) for y in range(4)], float)
+    jitter = np.random.default_rng(0).uniform(-0.2, 0.2, corners.shape)
+    order = np.random.default_rng(1).permutation(16)
+    images = [torch.full((1, 5, 5), shades[i].item()) for i in order]
+    plots.tiles(images, (corners + jitter)[order], "Sixteen shades of gray on a square map.", side=4)
+    shown = np.asarray(drawn[0].axes[0].images[0].get_array())
+    assert shown.shape == (20, 20)
+    for i, (x, y) in enumerate(corners.astype(int)):
+        row = 3 - y  # y points upwards
+        assert np.abs(shown[5 * row : 5 * row + 5, 5 * x : 5 * x + 5] / 255 - shades[i].item()).max() < 0.01
+
+
+@pytest.mark.parametrize(("count", "shape"), [(3, (3, 2)), (4, (3, 2)), (4, (4, 3))])
+def test_tiles_without_enough_images_or_positions(count, shape):
+    with pytest.raises(ValueError, match="4 cells need as many images"):
+        plots.tiles([flat(0.5)] * count, np.zeros(shape), "A map.", side=2)
+
+
+def test_a_grid_frames_what_is_asked_for():
+    drawn = plots.grid([[(flat(0.2), "a", False), (flat(0.8), "b", True)], [(flat(0.5), "c", False)]], ["first", "second"])
+    axes = drawn.axes
+    assert [axis.get_title() for axis in axes] == ["a", "b", "c", ""]
+    assert [axis.get_ylabel() for axis in axes] == ["first", "", "second", ""]
+    assert [axis.spines["left"].get_visible() for axis in axes] == [False, True, False, False]
+    assert np.asarray(axes[1].images[0].get_array()).max() == 204 and not axes[3].images
+
+
+def test_distributions_count_every_pair():
+    distance, same = torch.tensor([0.1, 0.2, 0.9, 1.5, 9.0]), torch.tensor([True, True, False, False, False])
+    drawn = plots.distributions({"one": (distance, same), "two": (distance, same)}, gamma=0.5, most=2.0)
+    for axis in drawn.axes:
+        areas = [sum(bar.get_height() * bar.get_width() for bar in container) for container in axis.containers]
+        assert areas == pytest.approx([1, 1]), "what is farther than the axis counts in its last bar"
+        assert axis.get_xlim()[1] < 2.3 and axis.lines[0].get_xdata()[0] == 0.5
+    assert [axis.get_title() for axis in drawn.axes] == ["one", "two"]

@@ -246,3 +246,27 @@ def test_recorded_runs_are_listed(home):
     results.write(record())
     results.write(record(recipe="another", preset="quick"))
     assert results.recorded() == [("another", "quick"), ("toy", "paper")]
+
+
+# --- several seeds --------------------------------------------------------------------------------------------------------
+
+
+def test_interval_against_scipy():
+    from scipy import stats
+
+    values = [3.1, 4.0, 2.2, 3.7, 3.3]
+    low, high = stats.t.interval(0.95, 4, loc=sum(values) / 5, scale=stats.sem(values))
+    mean, half = results.interval(values)
+    assert (mean - half, mean + half) == pytest.approx((low, high))
+    assert results.interval(values, 0.5)[1] < half and results.interval([2.0, 2.0]) == (2.0, 0.0)
+
+
+@pytest.mark.parametrize(("values", "confidence"), [([1.0], 0.95), ([1.0, 2.0], 0.0), ([1.0, 2.0], 1.0)])
+def test_interval_of_too_little(values, confidence):
+    with pytest.raises(ValueError, match=f"{len(values)} values at a confidence of {confidence}"):
+        results.interval(values, confidence)
+
+
+@pytest.mark.parametrize(("metric", "unit"), [("psnr_25", "dB"), ("input_x2", "dB"), ("eer_0", "%"), ("pixels_rank1of5_shot", "%")])
+def test_units(metric, unit):
+    assert results.unit(metric) == unit

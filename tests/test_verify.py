@@ -145,3 +145,16 @@ def test_nothing_recorded(home, capsys):
     results.path("dncnn_s", "paper").unlink()
     assert cli.main(["verify"]) == 1
     assert "nothing is recorded" in capsys.readouterr().err
+
+
+def test_a_record_without_weights_is_only_checked_for_its_hash(home, capsys):
+    """As of several trainings; an altered one is found all the same."""
+    record = {**results.read("dncnn_s"), "recipe": "triplet", "preset": "faces", "seed": [0, 1]}
+    record["per_seed"] = record.pop("per_image")
+    del record["weights"], record["sha256"]
+    file = results.write(record)
+    assert verify.verify("triplet", "faces") == []
+    assert cli.main(["verify", "triplet"]) == 0 and "ship no weights; its hash is right" in capsys.readouterr().out
+    file.write_text(file.read_text().replace('"seed": [', '"seed": [7, '))
+    with pytest.raises(results.RecordError, match="was altered"):
+        verify.verify("triplet", "faces")

@@ -12,7 +12,7 @@ import pytest
 import torch
 from PIL import Image
 
-from course_lib import batches, data, noise, training, widgets
+from course_lib import batches, data, noise, plots, training, widgets
 from course_lib.denoising import dncnn
 
 SIGMAS = {"sigmas_255": (0, 15, 25, 50), "page_sigmas_255": (0, 25, 50), "start": 25}
@@ -371,3 +371,82 @@ def test_the_controls_choose_degradation_and_strength():
 def test_degradations_that_make_no_sense(options, error, message):
     with pytest.raises(error, match=message):
         degraded(**options)
+
+
+# --- figures --------------------------------------------------------------------------------------------------------------
+
+
+def figure_lab(rows=("one", "two"), positions=("a", "b", "c"), calls=None, **options):
+    """A lab of figures that show where one is; ``calls`` collects what is drawn."""
+
+    def draw(row, position):
+        def drawn():
+            if calls is not None:
+                calls.append((row, position))
+            figure, axis = plots.figure(3, 2)
+            axis.plot([0, positions.index(position) + 1], [0, ord(row[0]) if row else 1])
+            return widgets.Drawing(figure, f"{row} at {position} < 1", f"A line for {row} at {position}.")
+
+        return drawn
+
+    drawings = {row: {position: draw(row, position) for position in positions} for row in rows}
+    return widgets.figure_lab(drawings, slider="place", choice="row", **options)
+
+
+def test_figures_along_a_slider():
+    calls = []
+    lab = figure_lab(calls=calls, start=1)
+    assert calls == []
+    shown = lab.view
+    assert calls == [("one", "b")] and "one at b &lt; 1" in lab.picture.value and 'alt="A line for one at b."' in lab.picture.value
+    assert [child.description for child in shown.children[0].children] == ["row", "place"]
+    lab.chosen.value, lab.position.value = "two", 2
+    assert calls[-1] == ("two", "c") and "two at c" in lab.picture.value
+    lab.position.value = 1
+    lab.position.value = 2
+    assert len(calls) == len(set(calls)), "each is drawn once"
+
+
+def test_figures_on_the_page():
+    lab = figure_lab(start=1)
+    text = lab.page()
+    page = Page(text)
+    assert page.options == ["one", "two"] and page.labels == ["place", "row"]
+    [(slider, _)] = page.all("input")
+    assert (slider["min"], slider["max"], slider["value"], slider["aria-valuetext"]) == ("0", "2", "1", "b")
+    found = frames(text)
+    assert {row: [frame["position"] for frame in many] for row, many in found.items()} == dict.fromkeys(("one", "two"), ["a", "b", "c"])
+    assert found["two"][0]["caption"] == "<span>two at a &lt; 1</span>" and found["two"][0]["alt"] == "A line for two at a."
+    pictures = {frame["image"] for many in found.values() for frame in many}
+    assert len(pictures) == 6
+    for picture in pictures:
+        assert Image.open(io.BytesIO(base64.b64decode(picture))).size == (270, 180)
+    bundle = lab._repr_mimebundle_()
+    assert bundle["text/plain"] == "A line for one at b." and "application/vnd.jupyter.widget-view+json" in bundle
+
+
+def test_one_row_needs_no_choice():
+    lab = figure_lab(rows=("",))
+    page = Page(lab.page())
+    assert page.all("select") == page.all("option") == [] and page.labels == ["place"]
+    assert [child.description for child in lab.view.children[0].children] == ["place"]
+    lab.position.value = 2
+    assert " at c" in lab.picture.value
+
+
+def test_a_figure_that_cannot_be_drawn_says_so():
+    lab = widgets.figure_lab({"": {"a": lambda: 1 / 0}}, slider="place")
+    with pytest.raises(ZeroDivisionError):
+        _ = lab.view
+    assert "could not be computed" in lab.picture.value and "division" in lab.picture.value
+
+
+@pytest.mark.parametrize(
+    ("rows", "start", "message"),
+    [((), 0, "one to three rows"), (("a", "b", "c", "d"), 0, "one to three rows"), (("a",), 3, "start = 3"), (("a",), -1, "start = -1")],
+)
+def test_figures_that_make_no_lab(rows, start, message):
+    with pytest.raises(ValueError, match=message):
+        figure_lab(rows=rows, start=start)
+    with pytest.raises(ValueError, match="same positions"):
+        widgets.figure_lab({"a": {"x": None}, "b": {"y": None}}, slider="")
