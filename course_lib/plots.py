@@ -36,13 +36,23 @@ def figure(width: float, height: float, **subplots):
         return made, made.subplots(**subplots)
 
 
-def encoded(pixels: np.ndarray, quality: int) -> bytes:
+def encoded(pixels: np.ndarray, quality: int, *, lossless: bool = False) -> bytes:
     """uint8 pixels ``(H, W)`` or ``(H, W, 3)`` as WebP; only what is shown is lossy, figures come from the arrays."""
     from PIL import Image
 
     file = io.BytesIO()
-    Image.fromarray(pixels).save(file, format="WEBP", quality=quality, method=4)
+    Image.fromarray(pixels).save(file, format="WEBP", quality=quality, lossless=lossless, method=4)
     return file.getvalue()
+
+
+def rendered(drawn, dpi: int = 90) -> np.ndarray:
+    """The pixels of a matplotlib figure, uint8 ``(H, W, 3)``."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    drawn.set_dpi(dpi)
+    canvas = FigureCanvasAgg(drawn)
+    canvas.draw()
+    return np.asarray(canvas.buffer_rgba())[..., :3].copy()
 
 
 def img_tag(content: bytes, alt: str, mime: str = "image/webp", attributes: str = "") -> str:

@@ -54,6 +54,16 @@ def table(names: list[str] | None = None):
     return plots.table(["recipe", "data", "metric", "paper (dB)", "recorded (dB)", "gap (dB)", ""], rows)
 
 
+def several_seeds(metrics: tuple[str, ...] = ("eer_0", "eer_25", "eer_50", "eer_shot", "rank1_0", "rank1of5_0", "auc_0")):
+    """The records of several seeds, for which no paper has figures: mean and 95 % interval of each metric, in percent."""
+    rows = []
+    for recipe, preset in results.recorded():
+        for name, values in results.read(recipe, preset).get("per_seed", {}).items():
+            shown = [results.interval(list(values[metric].values())) for metric in metrics]
+            rows.append([f"`{recipe}`", name, *(f"{mean:.1f} ± {half:.1f}" for mean, half in shown)])
+    return plots.table(["recipe", "data", *metrics], rows)
+
+
 def runs():
     """The recorded runs: how much was trained, for how long, and on what."""
     rows = []

@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import base64
 import html
-import io
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
@@ -78,14 +77,20 @@ class Drawing:
     figure: Figure
     title: str  # one line above it, with the numbers that change
     alt: str  # what a reader who cannot see it must know
-    position: str = ""  # of the slider, in words; the lab fills it in
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """A drawing that has been made: its pixels can be coded as often as it takes."""
+
+    pixels: np.ndarray  # uint8 (H, W, 3)
+    title: str
+    alt: str
+    position: str
 
     def picture(self, quality: int) -> bytes:
         """The figure as WebP, without loss where a good quality is asked for."""
-        file = io.BytesIO()
-        options = {"lossless": True} if quality >= PAGE_QUALITIES[0] else {"quality": quality}
-        self.figure.savefig(file, format="webp", dpi=90, pil_kwargs=options)
-        return file.getvalue()
+        return plots.encoded(self.pixels, quality, lossless=quality >= PAGE_QUALITIES[0])
 
     def caption(self) -> str:
         """The title."""
@@ -311,11 +316,12 @@ class FigureLab(Lab):
         self.drawings = {name: dict(row) for name, row in drawings.items()}
         self.slider, self.choice, self.start = slider, choice, start
 
-    def frame(self, chosen: str, position: str) -> Drawing:
+    def frame(self, chosen: str, position: str) -> Drawn:
         """What is shown for a choice and a position; drawn once each."""
         key = (chosen, position)
         if key not in self._frames:
-            self._frames[key] = replace(self.drawings[chosen][position](), position=position)
+            drawing = self.drawings[chosen][position]()
+            self._frames[key] = Drawn(plots.rendered(drawing.figure), drawing.title, drawing.alt, position)
         return self._frames[key]
 
     def _controls(self) -> list:
@@ -330,7 +336,7 @@ class FigureLab(Lab):
         self.chosen = ipywidgets.Dropdown(options=list(self.drawings), description=self.choice)
         return [self.chosen, self.position]
 
-    def _chosen(self) -> Drawing:
+    def _chosen(self) -> Drawn:
         chosen = self.chosen.value if self.chosen else next(iter(self.drawings))
         return self.frame(chosen, list(self.drawings[chosen])[self.position.value])
 

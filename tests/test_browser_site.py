@@ -11,7 +11,8 @@ from pathlib import Path
 import browser
 import pytest
 
-CHAPTERS = ("00_start_here", "08_dncnn")
+CHAPTERS = ("00_start_here", "08_dncnn")  # with a noise lab
+WITH_FIGURES = ("01_templates", "02_siamese", "03_triplet")  # with labs of figures
 KNOWN = (  # harmless words of the theme
     "Identifier 'THEBE_JS_URL' has already been declared",  # sphinx-thebe writes its constant twice
     "Got invalid theme mode: . Resetting to auto.",  # the first visit has no choice of light or dark yet
@@ -248,6 +249,45 @@ def test_degradations(address, visit):
         assert noise not in digests, "the other lab of the page is another one"
 
 
+@pytest.mark.parametrize("chapter", WITH_FIGURES)
+def test_figures_along_a_slider(chapter, address, visit):
+    """Every lab of figures, by keyboard: output, words and picture change together, and no two positions look the same."""
+    with visit(f"{address}/{chapter}.html") as page:
+        labs = page.locator(".figure-lab")
+        assert labs.count() >= 1
+        for lab in labs.all():
+            slider, image = lab.locator("input[type=range]"), lab.locator("img")
+            choices = lab.locator("option").all_inner_texts() or [None]
+            assert lab.locator("select").count() == (choices != [None])
+            for choice in choices:
+                if choice:
+                    lab.locator("select").select_option(choice)
+                slider.focus()
+                page.keyboard.press("Home")
+                digests, positions = [], int(slider.get_attribute("max")) + 1
+                for _ in range(positions):
+                    assert slider.get_attribute("aria-valuetext") == lab.locator("output").inner_text() != ""
+                    assert lab.locator(".lab-titles span").count() == 1 and len(image.get_attribute("alt")) > 40
+                    digests.append(browser.pixels(image)["digest"])
+                    page.keyboard.press("ArrowRight")
+                assert positions > 4 and len(set(digests)) == positions
+
+
+@pytest.mark.parametrize("chapter", WITH_FIGURES)
+def test_figures_without_javascript_and_on_a_telephone(chapter, address, visit):
+    with visit(f"{address}/{chapter}.html", java_script_enabled=False, viewport={"width": 360, "height": 740}) as page:
+        for lab in page.locator(".figure-lab").all():
+            image = lab.locator("img")
+            assert image.is_visible() and image.evaluate("e => e.naturalWidth") > 0
+            assert not any(control.is_visible() for control in lab.locator("input, select, output, label").all())
+            box = image.bounding_box()
+            assert box["x"] >= 0 and box["x"] + box["width"] <= 360
+    with visit(f"{address}/{chapter}.html", viewport={"width": 360, "height": 740}) as page:
+        assert page.evaluate("document.documentElement.scrollWidth") <= 360
+        boxes = [control.bounding_box() for control in page.locator(".figure-lab").locator("input, select, output").all()]
+        assert boxes and all(box["x"] >= 0 and box["x"] + box["width"] <= 360 for box in boxes)
+
+
 @pytest.mark.parametrize("chapter", CHAPTERS)
 def test_without_javascript(chapter, address, visit):
     """The first picture with its text, and no control that would do nothing."""
@@ -264,7 +304,7 @@ def test_without_javascript(chapter, address, visit):
         assert solution.locator(".cell_input").first.is_visible(), "a solution that nothing can open must be open"
 
 
-@pytest.mark.parametrize("chapter", CHAPTERS)
+@pytest.mark.parametrize("chapter", CHAPTERS + WITH_FIGURES)
 def test_formulas_and_alternative_texts(chapter, address, visit):
     with visit(f"{address}/{chapter}.html") as page:
         formulas = page.locator("article .math").count()
@@ -280,7 +320,7 @@ def test_formulas_and_alternative_texts(chapter, address, visit):
         assert images.evaluate_all("all => all.every(e => e.complete && e.naturalWidth > 0)")
 
 
-@pytest.mark.parametrize("chapter", CHAPTERS)
+@pytest.mark.parametrize("chapter", CHAPTERS + WITH_FIGURES)
 def test_tables(chapter, address, visit):
     """Tables, also those that cells have put out, are tables and no lines of bars."""
     with visit(f"{address}/{chapter}.html") as page:
@@ -288,7 +328,7 @@ def test_tables(chapter, address, visit):
         assert page.locator("article p", has_text=re.compile(r"^\s*\|.*\|")).all_text_contents() == []
 
 
-@pytest.mark.parametrize("chapter", CHAPTERS)
+@pytest.mark.parametrize("chapter", CHAPTERS + WITH_FIGURES)
 def test_solutions(chapter, address, visit):
     """Solutions are closed; a click opens one, and so does the keyboard."""
     with visit(f"{address}/{chapter}.html") as page:

@@ -79,3 +79,15 @@ def test_growth_reads_what_bench_writes():
     ]
     others = [{"what": "DnCNN-S, 17×64: training", "value": 1.0, "unit": "?"}]
     assert reproduction.growth({"rows": others + rows}) == {side: (side / 10, side / 2) for side in bench.SIZES}
+
+
+def test_records_of_several_seeds_are_shown_with_their_intervals():
+    shown = reproduction.several_seeds(("eer_0",)).data.splitlines()[2:]
+    for recipe, preset in results.recorded():
+        record = results.read(recipe, preset)
+        lines = [line for line in shown if line.startswith(f"| `{recipe}` | {preset} |")]
+        assert len(lines) == ("per_seed" in record)
+        if lines:
+            mean, half = results.interval(list(record["per_seed"][preset]["eer_0"].values()))
+            assert lines[0].endswith(f"| {mean:.1f} ± {half:.1f} |")
+    assert shown

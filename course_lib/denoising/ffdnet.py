@@ -12,7 +12,7 @@ Networks. Gray: 15 convolutions of 64 channels; colour: 12 of 96; 3×3 kernels. 
 :math:`2(2d + 1)` pixels a side: 62×62 in gray, 50×50 in colour. Training sees σ from [0, 75] and uniform maps only.
 
 Kernels are kept nearly orthogonal: their singular values start at 1 and are held near [0.9, 1.1] by a very soft
-constraint, so that an input with a map of the wrong level does not bring forth artefacts.
+constraint.
 
 Source: K. Zhang, W. Zuo, L. Zhang, *FFDNet: Toward a Fast and Flexible Solution for CNN-Based Image Denoising*, IEEE TIP
 27(9), 2018, arXiv:1710.04026; the constraint's strength is that of the authors' released code.
@@ -53,7 +53,7 @@ class Settings(Plan):
     scales: tuple[float, ...] = (1.0, 0.9, 0.8, 0.7, 0.6, 0.5)  # each training image enters at these sizes
     sigma_255: tuple[float, float] = (0.0, 75.0)  # lowest and highest σ of a patch, on the 0–255 scale
     # the optimisation
-    steps: int = 400_000
+    steps: int = 400_000  # 50 epochs of 128 × 8,000 patches, a number that the course's sources do not confirm
     batch_size: int = 128
     learning_rate: float = 1e-3
     final_learning_rate: float = 1e-5
