@@ -24,8 +24,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from course_lib import noise, rng
-from course_lib.denoising import common, dncnn, evaluation
+from course_lib import rng
+from course_lib.denoising import common, dncnn
 from course_lib.denoising.dncnn import batch, prepare, step
 
 __all__ = ["BFCNN", "BiasFreeNorm", "Settings", "batch", "evaluate", "filter_at", "folded", "homogeneity_gap", "prepare", "step"]
@@ -104,15 +104,13 @@ class BFCNN(nn.Module):
         """Estimate of the noise in ``noisy`` (B, C, H, W), in the same shape, float32 whatever autocast does."""
         return self.layers(noisy).float()
 
-    @torch.inference_mode()
     def denoise(self, noisy: Tensor, sigma: float | None = None) -> Tensor:
         """The clean estimate z − R(z), of any height and width, on the device of ``noisy``; σ is not used.
 
         Raises:
             TypeError, ValueError, RuntimeError: see :func:`course_lib.denoising.common.require_input`.
         """
-        common.require_input(self, noisy)
-        return noisy - self(noisy.to(next(self.parameters()))).to(noisy.device)
+        return common.without_residual(self, noisy)
 
 
 def evaluate(
@@ -127,9 +125,7 @@ def evaluate(
         indices: numbers of the images to measure, None for all.
         seed: of the test noise.
     """
-    device = next(model.parameters()).device
-    denoise, sigma = folded(model).to(device).denoise, noise.from_255(sigma_255)
-    return evaluation.psnr_per_image(denoise, images, sigma, protocol="clamped", indices=indices, seed=seed, device=device)
+    return common.psnr(model, folded, images, sigma_255, protocol="clamped", indices=indices, seed=seed)
 
 
 def folded(model: BFCNN) -> BFCNN:

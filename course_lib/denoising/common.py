@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
+import torch
 from torch import Tensor, nn
 
+from course_lib import metrics, noise, weights
 from course_lib.batches import ImagePool
+from course_lib.denoising import evaluation
 from course_lib.noise import require_images
 
 
@@ -39,6 +42,57 @@ def require_shape(depth: int, width: int, channels: int, sigma_255: tuple[float,
         raise ValueError(f"sigma_255 = {sigma_255}: give a lowest and a highest σ between 0 and 255, such as 0,55.")
     if not scales or min(scales) <= 0:
         raise ValueError(f"scales = {scales}: give one or more positive factors, such as 1,0.5.")
+
+
+@torch.inference_mode()
+def without_residual(network: nn.Module, noisy: Tensor) -> Tensor:
+    """ŷ = z − R(z), for a network whose ``forward`` returns the residual R(z); errors as :func:`require_input`.
+
+    It computes in the precision of its weights and on their device; the estimate is on the device of ``noisy``.
+    """
+    require_input(network, noisy)
+    return noisy - network(noisy.to(next(network.parameters(), noisy))).to(noisy.device)
+
+
+def psnr(
+    model: nn.Module,
+    folded: Callable[[nn.Module], nn.Module],
+    images: Iterable[Tensor],
+    sigma_255: float,
+    *,
+    protocol: metrics.Protocol,
+    indices: Sequence[int] | None,
+    seed: int,
+) -> list[float]:
+    """What ``evaluate`` of a method returns: PSNR in dB of each image by the folded network, on the device of ``model``."""
+    device = next(model.parameters()).device
+    denoise, sigma = folded(model).to(device).denoise, noise.from_255(sigma_255)
+    return evaluation.psnr_per_image(denoise, images, sigma, protocol=protocol, indices=indices, seed=seed, device=device)
+
+
+def published_stack(
+    state: Mapping[str, Tensor], *, eps: float, name: str, channels_of: Callable[[int], int], inputs: Callable[[int], int],
+    outputs: Callable[[int], int],
+) -> tuple[list[tuple[Tensor, Tensor]], int, int]:  # fmt: skip
+    """The convolutions of published weights, checked: (weights and biases, width, channels of the images).
+
+    Args:
+        state: the state dict.
+        eps: of its batch normalisation, where there is one.
+        name: of the network, for the message.
+        channels_of: channels of the images from the inputs of the first convolution.
+        inputs, outputs: from the channels of the images, those of the first and last convolution.
+
+    Raises:
+        weights.WeightsError: unless they are 3×3 convolutions of one width, from ``inputs`` to ``outputs``, for gray or colour.
+    """
+    stack = weights.convolutions(state, eps=eps)
+    shapes = [tuple(weight.shape) for weight, _ in stack]
+    width, channels = (shapes[0][0], channels_of(shapes[0][1])) if shapes else (0, 0)
+    middle = [(width, width, 3, 3)] * (len(shapes) - 2)
+    if len(shapes) < 2 or channels not in (1, 3) or shapes != [(width, inputs(channels), 3, 3), *middle, (outputs(channels), width, 3, 3)]:
+        raise weights.WeightsError(f"convolutions of the shapes {shapes} are not those of {name}.")
+    return stack, width, channels
 
 
 def pool(images: Iterable[Tensor], channels: int, patch_size: int, scales: tuple[float, ...]) -> ImagePool:

@@ -116,7 +116,6 @@ class DnCNN(nn.Module):
         """Estimate of the noise in ``noisy`` (B, C, H, W), in the same shape, float32 whatever autocast does."""
         return self.layers(noisy).float()
 
-    @torch.inference_mode()
     def denoise(self, noisy: Tensor, sigma: float | None = None) -> Tensor:
         """The clean estimate ŷ = z − R(z).
 
@@ -133,8 +132,7 @@ class DnCNN(nn.Module):
             ValueError: for a wrong number of dimensions or channels.
             RuntimeError: in training mode, where batch normalisation would use and change the statistics of ``noisy``.
         """
-        common.require_input(self, noisy)
-        return noisy - self(noisy.to(next(self.parameters(), noisy))).to(noisy.device)  # in the precision of the weights, on their device
+        return common.without_residual(self, noisy)
 
 
 def loss(residual: Tensor, true_noise: Tensor) -> Tensor:
@@ -210,9 +208,7 @@ def evaluate(
         indices: numbers of the images to measure, None for all.
         seed: of the test noise.
     """
-    denoise, device = _ready(model)
-    sigma = noise.from_255(sigma_255)
-    return evaluation.psnr_per_image(denoise, images, sigma, protocol="quantised", indices=indices, seed=seed, device=device)
+    return common.psnr(model, folded, images, sigma_255, protocol="quantised", indices=indices, seed=seed)
 
 
 def evaluate_upscaled(model: DnCNN, images: Iterable[Tensor], scale: int, *, indices: Sequence[int] | None = None) -> list[float]:
@@ -256,12 +252,10 @@ def from_published(state: Mapping[str, Tensor], *, eps: float = 1e-5) -> DnCNN:
     Raises:
         weights.WeightsError: for tensors that are not a DnCNN's.
     """
-    stack = weights.convolutions(state, eps=eps)
-    shapes = [tuple(weight.shape) for weight, _ in stack]
-    width, channels = (shapes[0][0], shapes[0][1]) if shapes else (0, 0)
-    expected = [(width, channels, 3, 3), *[(width, width, 3, 3)] * (len(shapes) - 2), (channels, width, 3, 3)]
-    if len(shapes) < 2 or shapes != expected:
-        raise weights.WeightsError(f"convolutions of the shapes {shapes} are not those of a DnCNN.")
+    def same(channels: int) -> int:
+        return channels
+
+    stack, width, channels = common.published_stack(state, eps=eps, name="a DnCNN", channels_of=same, inputs=same, outputs=same)
     plain = DnCNN(Settings(depth=len(stack), width=width, channels=channels, batch_norm=False))
     weights.fill(plain.layers, stack)
     return plain.to(memory_format=torch.channels_last).eval()

@@ -30,7 +30,7 @@ from torch import Tensor, nn
 
 from course_lib import noise, rng, weights
 from course_lib.batches import ImagePool
-from course_lib.denoising import common, evaluation
+from course_lib.denoising import common
 from course_lib.noise import as_map
 from course_lib.training import Plan
 
@@ -195,10 +195,7 @@ def evaluate(
         indices: numbers of the images to measure, None for all.
         seed: of the test noise.
     """
-    device = next(model.parameters()).device
-    denoise = folded(model).to(device).denoise
-    sigma = noise.from_255(sigma_255)
-    return evaluation.psnr_per_image(denoise, images, sigma, protocol="quantised", indices=indices, seed=seed, device=device)
+    return common.psnr(model, folded, images, sigma_255, protocol="quantised", indices=indices, seed=seed)
 
 
 def folded(model: FFDNet) -> FFDNet:
@@ -223,12 +220,9 @@ def from_published(state: Mapping[str, Tensor], *, eps: float = 1e-5) -> FFDNet:
     Raises:
         weights.WeightsError: for tensors that are not an FFDNet's.
     """
-    stack = weights.convolutions(state, eps=eps)
-    shapes = [tuple(weight.shape) for weight, _ in stack]
-    width, channels = (shapes[0][0], (shapes[0][1] - 1) // 4) if shapes else (0, 0)
-    expected = [(width, 4 * channels + 1, 3, 3), *[(width, width, 3, 3)] * (len(shapes) - 2), (4 * channels, width, 3, 3)]
-    if len(shapes) < 2 or channels not in (1, 3) or shapes != expected:
-        raise weights.WeightsError(f"convolutions of the shapes {shapes} are not those of an FFDNet.")
+    stack, width, channels = common.published_stack(
+        state, eps=eps, name="an FFDNet", channels_of=lambda n: (n - 1) // 4, inputs=lambda c: 4 * c + 1, outputs=lambda c: 4 * c
+    )
     plain = FFDNet(Settings(depth=len(stack), width=width, channels=channels, batch_norm=False))
     weights.fill(plain.layers, stack)
     return plain.to(memory_format=torch.channels_last).eval()
