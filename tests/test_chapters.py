@@ -171,7 +171,7 @@ def known_figures() -> list[float]:
     """Every PSNR that a record or a paper's table has, and those of noisy images by the formula."""
     found = [20 * math.log10(1 / noise.from_255(sigma)) for sigma in range(1, 256)]
     records = [results.read(*run) for run in results.recorded()]
-    for metrics in [r["metrics"] for r in records] + [i for r in records for i in r["per_image"].values()]:
+    for metrics in [r["metrics"] for r in records] + [i for r in records for i in results.singles(r).values()]:
         for values in metrics.values():
             found += [v for v in values.values() if isinstance(v, float)]
     for recipe in recipes.RECIPES.values():
