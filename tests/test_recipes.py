@@ -340,7 +340,7 @@ def test_people_are_trained_on_or_tested_on(crowd, recipe, preset):
     if preset == "quick":  # every picture is a person: none may be in both
         known = {bytes(image.numpy().tobytes()) for image in train.images}
         assert not any(bytes(image.numpy().tobytes()) in known for image in test.images)
-        assert len(train.labels.unique()) == len(train) and len(test) == 10 * 100
+        assert len(train.labels.unique()) == len(train) == (100 if recipe == "identification" else 200) and len(test) == 10 * 100
     else:
         assert not set(train.classes) & set(test.classes)
         assert (len(train.classes), len(test.classes)) == ((30, 10) if preset == "faces" else (7, 3))
@@ -360,7 +360,8 @@ def test_a_record_of_several_seeds(crowd, recipe):
     assert written["settings"]["steps"] == 2 and list(written["data"]["test"]) == ["digits"]
     conditions = ("0", "10", "25", "50", "shot")
     names = [f"{figure}_{c}" for c in conditions for figure in ("eer", "auc", "rank1", "rank1of5")]
-    expected = names + ([f"pixels_{name}" for name in names] if recipe == "identification" else [])
+    rivals = ("pixels_", "angle_") if recipe == "identification" else ()
+    expected = names + [prefix + name for prefix in rivals for name in names]
     assert list(written["metrics"]["digits"]) == expected
     for name, values in written["per_seed"]["digits"].items():
         assert list(values) == ["seed 0", "seed 3"] and all(0 <= v <= 100 for v in values.values())

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from course_lib import batches, metrics, noise, rng
@@ -23,6 +24,11 @@ Embed = Callable[[Tensor], Tensor]
 def pixels(images: Tensor) -> Tensor:
     """The embedding of template matching: every pixel is a coordinate, ``(N, C, H, W)`` to ``(N, C · H · W)``."""
     return images.flatten(1)
+
+
+def direction(embed: Embed) -> Embed:
+    """The same embeddings divided by their length, so that their distance tells of the angle between them only."""
+    return lambda images: F.normalize(embed(images), dim=1)
 
 
 @dataclass(frozen=True)
