@@ -23,7 +23,7 @@ from torch import Tensor
 from course_lib.noise import require_images
 
 PATTERNS = ("RGGB", "GRBG", "GBRG", "BGGR")
-"""The orders of the Bayer mosaic: the colours of the upper left 2×2 pixels, row by row."""
+"""The orders of the Bayer mosaic, each by the colours of the upper left 2×2 pixels, row by row."""
 
 
 def _per_image(values: float | Tensor, images: Tensor, name: str, low: float, high: float) -> Tensor:

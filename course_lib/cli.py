@@ -22,12 +22,12 @@ def parser() -> argparse.ArgumentParser:
     train.add_argument("--checkpoint", type=Path, help="default runs/RECIPE.PRESET.ckpt")
     train.add_argument("--resume", action="store_true", help="go on from the checkpoint, where there is one")
     train.add_argument("--record", action="store_true", help="ship the weights and write data/results/RECIPE.PRESET.json")
-    train.add_argument("--seeds", type=int, metavar="N", help="metric learning: train and record N seeds, each with people of its own")
+    train.add_argument("--seeds", type=int, metavar="N", help="metric learning: train N seeds, each with people of its own; writes to runs/ unless --record")
     train.add_argument("--note", default="", help="what readers of the record must know, such as why the run was short")
 
     evaluate = commands.add_parser("evaluate", help="evaluate a trained network")
     evaluate.add_argument("recipe")
-    evaluate.add_argument("--preset", default="paper", help="whose test data are used; default paper")
+    evaluate.add_argument("--preset", help="whose test data are used; default paper, or quick where there is none")
     evaluate.add_argument("--checkpoint", type=Path, help="a checkpoint of `course train`; default: the shipped weights")
     evaluate.add_argument("--data", help="one data set to evaluate on, rather than those of the preset")
 
@@ -74,14 +74,16 @@ def _list(options) -> int:
     return 0
 
 
-def _compare(record: dict) -> None:
+def _compare(record: dict, *, everything: bool = False) -> None:
     from course_lib import results
 
     short = " (a short run)" if record["short"] else ""
     for data, metrics in record.get("per_seed", {}).items():
         for metric, values in metrics.items():
+            if not everything and metric not in ("eer_0", "rank1_0"):
+                continue
             mean, half = results.interval(list(values.values()))
-            print(f"    {data} {metric}: {mean:.1f} ± {half:.1f} %, 95 % interval over {len(values)} seeds{short}")
+            print(f"    {record['preset']}: {data} {metric}: {mean:.1f} ± {half:.1f} %, 95 % interval over {len(values)} seeds{short}")
     for row in results.compare(record):
         print(f"    {row.data} {row.metric}: paper {row.paper:.2f}, recorded {row.recorded:.2f}{short}, gap {row.gap:+.2f} dB")
 
@@ -96,7 +98,7 @@ def _print_means(figures) -> None:
 
 
 def _train(options) -> int:
-    from course_lib import recipes, runs
+    from course_lib import recipes, results, runs
 
     recipes.find(options.recipe, options.preset)
     changes = {}
@@ -106,9 +108,17 @@ def _train(options) -> int:
             raise ValueError(f'"{change}" is not understood: write a setting as NAME=VALUE, such as steps=500.')
         changes[name] = value
     if options.seeds is not None:
+        if options.checkpoint or options.resume:
+            raise ValueError("--seeds makes several trainings, which write no checkpoint: leave out --checkpoint and --resume.")
         seeds = range(options.seed, options.seed + options.seeds)
-        _compare(runs.record_seeds(options.recipe, options.preset, seeds=seeds, changes=changes, note=options.note))
+        folder = None if options.record else Path("runs")
+        written = runs.record_seeds(options.recipe, options.preset, seeds=seeds, changes=changes, note=options.note, folder=folder)
+        _compare(written, everything=True)
+        where = results.path(options.recipe, options.preset) if options.record else folder / "results"
+        print(f"written to {where}")
         return 0
+    if options.record and recipes.RECIPES[options.recipe].to_ship is None:
+        raise ValueError(f"{options.recipe} is recorded over several seeds: give --seeds 5 as well.")
     checkpoint = options.checkpoint or Path("runs") / f"{options.recipe}.{options.preset}.ckpt"
     model, _, history, _ = runs.train(
         options.recipe, options.preset, changes=changes, seed=options.seed, checkpoint=checkpoint, resume=options.resume
@@ -127,15 +137,21 @@ def _train(options) -> int:
 def _evaluate(options) -> int:
     from course_lib import devices, recipes, results, runs
 
-    _, preset = recipes.find(options.recipe, options.preset)
+    recipes.find(options.recipe, "quick")
+    options.preset = options.preset or ("paper" if "paper" in recipes.RECIPES[options.recipe].presets else "quick")
+    recipe, preset = recipes.find(options.recipe, options.preset)
+    if recipe.to_ship is None and not options.checkpoint:
+        raise ValueError(f"no weights of {options.recipe} are shipped: train it, and give its --checkpoint.")
     if options.checkpoint:
         model, content = runs.from_checkpoint(options.recipe, options.preset, options.checkpoint)
         others = [f"{k}={v}" for k, v in content["settings"].items() if v != getattr(preset.settings, k)]
         if others:
             print(f"trained with other settings than {options.recipe}, {options.preset}: {', '.join(others)}")
+            if preset.parts:
+                print("if that was another preset, people it was trained on may be among those it is tested on")
     else:
         try:
-            model = runs.shipped(options.recipe)
+            model = runs.shipped(options.recipe, options.preset)
         except results.RecordError as error:
             raise ValueError(f"no weights of {options.recipe} are shipped ({error}) Train it, and give its --checkpoint.") from error
     device = devices.default()

@@ -72,7 +72,7 @@ class Preset:
     train: tuple[str, str | None]  # data set and split to train on
     test: tuple[Test, ...]
     parts: Callable[[int], tuple[data.Dataset, data.Dataset]] | None = None
-    """Where people are divided into some to train on and others to test on: both parts, for a seed."""
+    """A function of the seed that divides people into those to train on and others to test on, where the data are of people."""
 
 
 @dataclass(frozen=True)

@@ -110,6 +110,8 @@ def check(record: dict) -> None:
         missing.append("per_image (or per_seed)")
     if missing:
         raise RecordError(f"the record of {record.get('recipe', '?')} lacks {', '.join(missing)}.")
+    if "per_seed" in record and any(len(v) < 2 for metrics in record["per_seed"].values() for v in metrics.values()):
+        raise RecordError(f"the record of {record['recipe']} has one seed only: an interval needs at least two.")
     for data, metrics in record["metrics"].items():
         for metric, value in metrics.items():
             values = list(singles(record).get(data, {}).get(metric, {}).values())

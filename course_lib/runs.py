@@ -112,7 +112,9 @@ def record(recipe: str, preset: str, file: Path, *, note: str = "", folder: Path
     """
     found, chosen = recipes.find(recipe, preset)
     if found.to_ship is None:
-        raise ValueError(f"{recipe} is recorded over several seeds, without weights: course train {recipe} --preset {preset} --seeds 5.")
+        raise ValueError(
+            f"{recipe} is recorded over several seeds, without weights: course train {recipe} --preset {preset} --seeds 5 --record."
+        )
     model, content = from_checkpoint(recipe, preset, file)
     settings, history = content["settings"], content["history"]
     if content["step"] < settings["steps"]:
@@ -154,25 +156,28 @@ def record_seeds(
     Args:
         recipe, preset: what to train; of metric learning.
         seeds: each divides the people into those trained on and those tested on.
-        changes: settings to change, as for :func:`recipes.override`.
+        changes: settings to change, as for :func:`course_lib.recipes.override`.
         note: what a reader must know.
         folder: write below this one instead of ``data/``.
 
     Raises:
-        ValueError: for a recipe that does not divide people, or no seed.
+        ValueError: for a recipe that does not divide people, or fewer than two seeds.
     """
     found, chosen = recipes.find(recipe, preset)
     seeds = list(seeds)
-    if chosen.parts is None or not seeds:
-        raise ValueError(f"{recipe} with preset {preset} and seeds {seeds}: this is for recipes that divide people, and at least one seed.")
+    if chosen.parts is None:
+        raise ValueError(f"{recipe} is trained with one seed at a time; several are for metric learning, where a seed chooses the people.")
+    if len(seeds) < 2:
+        raise ValueError(f"seeds = {seeds}: an interval needs at least two of them.")
     figures: Figures = {}
-    seconds, train_on, test_on = 0.0, [], {}
-    for seed in seeds:
+    seconds, test_on = 0.0, {}
+    for number, seed in enumerate(seeds):
+        print(f"seed {seed}, {number + 1} of {len(seeds)}")
         model, settings, history, images = train(recipe, preset, changes=changes, seed=seed)
         if history.interrupted:
+            print(f"interrupted in seed {seed}: nothing is written before all {len(seeds)} are done")
             raise KeyboardInterrupt
         seconds += history.seconds
-        train_on.append(str(images))
         for test in chosen.test:
             held_out = found.to_test_on(chosen, test, seed)
             test_on[test.data] = held_out.source
@@ -181,7 +186,7 @@ def record_seeds(
     entry = _entry(
         recipe, preset, dataclasses.asdict(settings), figures, "per_seed", precision=history.precision,
         source_hash=project.source_hash(), history=dataclasses.asdict(history), seconds=seconds,
-        steps=settings.steps * len(seeds), seed=seeds, note=note, images={"train": train_on[0], "test": test_on},
+        steps=settings.steps * len(seeds), seed=seeds, note=note, images={"train": str(images), "test": test_on},
     )  # fmt: skip
     return _written(entry, folder)
 

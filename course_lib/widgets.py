@@ -341,6 +341,9 @@ class FigureLab(Lab):
         return self.frame(chosen, list(self.drawings[chosen])[self.position.value])
 
     def _page_frames(self):
+        count = sum(map(len, self.drawings.values()))
+        if count > MOST_FRAMES:  # before they are drawn
+            raise ValueError(f"{count} frames, but at most {MOST_FRAMES}: give fewer positions.")
         return {name: [self.frame(name, position) for position in row] for name, row in self.drawings.items()}, self.start, ""
 
 

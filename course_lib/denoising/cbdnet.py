@@ -25,6 +25,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Optional
 
 import torch
 import torch.nn.functional as F
@@ -217,7 +218,7 @@ def prepare(images: Iterable[Tensor], settings: Settings, *, pairs: Iterable[tup
     return Pool(clean, ImagePool(stacked, settings.patch_size) if stacked else None)
 
 
-Batch = tuple[Tensor, Tensor, Tensor | None, Settings]
+Batch = tuple[Tensor, Tensor, Optional[Tensor], Settings]  # noqa: UP045 - the API pages are built without torch
 
 
 def batch(data: Pool, step: int, generator: torch.Generator, settings: Settings) -> Batch:

@@ -2,21 +2,10 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
 SMALLEST = 1e-12
 """Added under the root, since the derivative of √x at 0 is infinite, and two equal embeddings would give NaN."""
-
-
-def require_embeddings(embeddings: Tensor, labels: Tensor) -> None:
-    """Raise ``ValueError`` unless embeddings are ``(B, D)`` floating point, and labels ``(B,)`` integers."""
-    if embeddings.dim() != 2 or not torch.is_floating_point(embeddings):
-        raise ValueError(f"embeddings are {tuple(embeddings.shape)} of {embeddings.dtype}, but (B, D) floating point is expected.")
-    if labels.shape != embeddings.shape[:1] or labels.is_floating_point():
-        raise ValueError(
-            f"labels are {tuple(labels.shape)} of {labels.dtype}, but {len(embeddings)} integers are expected, one for each embedding."
-        )
 
 
 def paired(a: Tensor, b: Tensor) -> Tensor:

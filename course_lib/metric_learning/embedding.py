@@ -46,11 +46,12 @@ class EmbeddingSettings(Plan):
             )
         if self.images < 2 or self.batch_size % self.images:
             raise ValueError(
-                f"batch_size = {self.batch_size}, images = {self.images}: a batch has so many images, at least 2, of each of its "
-                "identities, so it must be a multiple of that."
+                f"batch_size = {self.batch_size} with images = {self.images}: a batch has images, at least 2, of each of its identities, "
+                f"so batch_size is a multiple of images, such as {max(2, self.images) * max(2, self.batch_size // max(2, self.images))}."
             )
         if not 0 <= self.shift <= 0.5 or not 0 <= self.angle <= 180 or not 0 <= self.light <= 1:
-            raise ValueError(f"shift = {self.shift}, angle = {self.angle}, light = {self.light}: they lie in 0 to 0.5, 180, and 1.")
+            raise ValueError(f"shift = {self.shift}, angle = {self.angle}, light = {self.light}: shift lies in 0 to 0.5, angle in 0 to "
+                "180, light in 0 to 1.")
         if len(self.sigma_255) != 2 or not 0 <= self.sigma_255[0] <= self.sigma_255[1] <= 255:
             raise ValueError(f"sigma_255 = {self.sigma_255}: give a lowest and a highest σ between 0 and 255, such as 0,55.")
 
@@ -99,11 +100,15 @@ class Embedder(nn.Module):
             TypeError: for integer images.
             ValueError: for images of another size than the network was made for.
         """
+        weights = self.ready(images)
+        return torch.cat([self(part.to(weights)).to(images.device) for part in images.split(at_once)])
+
+    def ready(self, images: Tensor) -> Tensor:
+        """A weight, whose device and type the images must get; errors as :meth:`embed` for those that do not fit."""
         require_images(images)
         if tuple(images.shape[1:]) != self.shape:
             raise ValueError(f"images are {tuple(images.shape[1:])}, but this network was made for (C, H, W) = {self.shape}.")
-        device = next(self.parameters()).device
-        return torch.cat([self(part.to(device)).to(images.device) for part in images.split(at_once)])
+        return next(self.parameters())
 
 
 def prepare(images: Tensor, identities: Tensor, settings: EmbeddingSettings) -> IdentityPool:

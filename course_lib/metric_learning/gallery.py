@@ -83,7 +83,7 @@ class Gallery:
         if person not in self._people:
             known = ", ".join(self.people[:5]) + (", …" if len(self) > 5 else "")
             raise GalleryError(f"{person} is not enrolled; {len(self)} people are: {known or 'none'}.")
-        return self._people[person]
+        return self._people[person].clone()
 
     def enrol(self, person: str, templates: Tensor) -> None:
         """Enrol somebody by one or several embeddings ``(n, dimension)``. No network is trained.
@@ -91,8 +91,8 @@ class Gallery:
         Raises:
             GalleryError: for somebody who is enrolled already, or templates of a wrong shape or with NaN.
         """
-        if not person:
-            raise GalleryError("a person needs a name.")
+        if not isinstance(person, str) or not person or not person.isprintable():
+            raise GalleryError(f"{person!r} is no name: a person needs one of printable characters.")
         if person in self._people:
             raise GalleryError(f"{person} is enrolled already, with {len(self.templates(person))} templates: add to them by add().")
         self._people[person], self._ready = self._checked(templates, "templates"), None
@@ -154,6 +154,7 @@ class Gallery:
         templates = torch.cat([torch.empty(0, self.dimension), *self._people.values()])
         content = to_bytes({"templates": templates, "owners": self._owners()}, metadata=about)
         file = Path(file)
+        file.parent.mkdir(parents=True, exist_ok=True)
         unfinished = file.with_name(file.name + ".unfinished")
         unfinished.write_bytes(content)
         unfinished.replace(file)
@@ -203,11 +204,13 @@ class Gallery:
         return self._ready
 
     def _checked(self, embeddings: Tensor, name: str) -> Tensor:
+        if not isinstance(embeddings, Tensor) or embeddings.is_complex():
+            raise GalleryError(f"{name} are {type(embeddings).__name__}, but a tensor of real numbers is expected.")
         if embeddings.dim() != 2 or embeddings.shape[1] != self.dimension or not len(embeddings):
             raise GalleryError(f"{name} have shape {tuple(embeddings.shape)}, but (n ≥ 1, {self.dimension}) is expected.")
-        embeddings = embeddings.detach().cpu().float()
-        if not bool(embeddings.isfinite().all()):
-            raise GalleryError(f"{name} contain NaN or infinite numbers.")
+        embeddings = embeddings.detach().cpu().float().clone()  # the caller's may change, or be part of something large
+        if not bool((4 * embeddings.square().sum(1)).isfinite().all()):
+            raise GalleryError(f"{name} contain NaN, infinite numbers, or such that their distances would be.")
         return embeddings
 
 
@@ -227,7 +230,10 @@ def threshold(distance: Tensor, same: Sequence[bool] | Tensor, false_accepts: fl
     Raises:
         ValueError: if there is no pair of two people, or ``false_accepts`` lies outside [0, 1).
     """
-    impostors = distance[~torch.as_tensor(same, dtype=torch.bool)].sort().values
+    same = torch.as_tensor(same, dtype=torch.bool)
+    if same.shape != distance.shape or distance.dim() != 1:
+        raise ValueError(f"distances {tuple(distance.shape)} and same {tuple(same.shape)}: one of either for each pair, (N,), is needed.")
+    impostors = distance[~same].sort().values
     if not 0 <= false_accepts < 1 or not len(impostors):
         raise ValueError(
             f"false_accepts = {false_accepts} of {len(impostors)} pairs of two people: a share in [0, 1), of at least one pair, is needed."

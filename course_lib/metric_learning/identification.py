@@ -64,18 +64,18 @@ class Classifier(nn.Module):
         return self.head(self.embedder(images).relu()).float()
 
     def embed(self, images: Tensor, *, at_once: int = 512) -> Tensor:
-        """Latent representations ``(N, dimension)``, as :meth:`Embedder.embed`."""
+        """Latent representations ``(N, dimension)``, as :meth:`course_lib.metric_learning.embedding.Embedder.embed`."""
         return self.embedder.embed(images, at_once=at_once)
 
     @torch.inference_mode()
     def identify(self, images: Tensor) -> Tensor:
         """Place ``(N,)`` of the person with the largest logit, among those it was trained on; there is no "nobody I know"."""
-        device = next(self.parameters()).device
-        return torch.cat([self(part.to(device)).argmax(1).to(images.device) for part in images.split(512)])
+        weights = self.embedder.ready(images)
+        return torch.cat([self(part.to(weights)).argmax(1).to(images.device) for part in images.split(512)])
 
 
 def prepare(images: Tensor, identities: Tensor, settings: Settings) -> IdentityPool:
-    """As :func:`embedding.prepare`; the identities ``(N,)`` must be the places 0 to ``people`` − 1 of the outputs."""
+    """As ``prepare`` of the embedding networks; the identities ``(N,)`` must be the places 0 to ``people`` − 1 of the outputs."""
     low, high = int(identities.min()), int(identities.max())
     if low < 0 or high >= settings.people:
         raise ValueError(f"identities are {low} to {high}, but the people = {settings.people} outputs are numbered from 0.")
@@ -88,7 +88,7 @@ def cross_entropy(logits: Tensor, identities: Tensor) -> Tensor:
 
 
 def batch(data: IdentityPool, step: int, generator: torch.Generator, settings: Settings) -> tuple[Tensor, Tensor]:
-    """(images ``(P · K, C, H, W)``, identities ``(P · K,)``), as :func:`embedding.batch`."""
+    """(images ``(P · K, C, H, W)``, identities ``(P · K,)``), K shots of each of P identities."""
     return embedding.batch(data, step, generator, settings)
 
 

@@ -19,7 +19,7 @@ lecture.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, get_args, get_type_hints
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor, nn
@@ -32,18 +32,20 @@ from course_lib.metric_learning.embedding import EmbeddingSettings, prepare
 __all__ = ["Settings", "batch", "contrastive", "contrastive_unsquared", "pairs", "prepare", "step"]
 
 
+Form = Literal["squared", "unsquared"]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Settings(EmbeddingSettings):
     """A Siamese network on batches of P identities × K images."""
 
-    form: Literal["squared", "unsquared"] = "squared"  # Hadsell's loss, or the lecture's
+    form: Form = "squared"  # Hadsell's loss, or the lecture's
     margin: float = 1.0  # m
 
     def __post_init__(self):
         super().__post_init__()
-        forms = get_args(get_type_hints(Settings)["form"])
-        if self.form not in forms:
-            raise ValueError(f'form = "{self.form}", but it must be one of {", ".join(forms)}.')
+        if self.form not in get_args(Form):
+            raise ValueError(f'form = "{self.form}", but it must be one of {", ".join(get_args(Form))}.')
         if not self.margin > 0 or (self.normalise and self.margin >= 2):
             raise ValueError(f"margin = {self.margin}: it must be positive, and below 2, the largest distance, on the unit sphere.")
 

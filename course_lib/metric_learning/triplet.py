@@ -24,7 +24,7 @@ Defense of the Triplet Loss for Person Re-Identification*, 2017, arXiv:1703.0773
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, get_args, get_type_hints
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor, nn
@@ -37,19 +37,21 @@ from course_lib.metric_learning.embedding import EmbeddingSettings, prepare
 __all__ = ["Settings", "all_triplets", "batch", "batch_hard", "prepare", "random_triplets", "semi_hard", "step"]
 
 
+Mining = Literal["all", "random", "semi-hard", "batch-hard"]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Settings(EmbeddingSettings):
     """A triplet network on batches of P identities × K images."""
 
-    mining: Literal["all", "random", "semi-hard", "batch-hard"] = "batch-hard"
+    mining: Mining = "batch-hard"
     margin: float = 0.2  # m
     squared: bool = False  # FaceNet's squared distances, which it takes on the unit sphere
 
     def __post_init__(self):
         super().__post_init__()
-        known = get_args(get_type_hints(Settings)["mining"])
-        if self.mining not in known:
-            raise ValueError(f'mining = "{self.mining}", but it must be one of {", ".join(known)}.')
+        if self.mining not in get_args(Mining):
+            raise ValueError(f'mining = "{self.mining}", but it must be one of {", ".join(get_args(Mining))}.')
         largest = (4.0 if self.squared else 2.0) if self.normalise else float("inf")
         if not 0 < self.margin < largest:
             raise ValueError(f"margin = {self.margin}: it must be positive, and below {largest:g}, the largest distance there is.")
