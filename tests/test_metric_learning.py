@@ -525,7 +525,11 @@ def test_wrong_input_leaves_the_gallery_as_it_was():
         (lambda: made.enrol("Cy", torch.ones(2)), r"\(n ≥ 1, 2\)"),
         (lambda: made.enrol("Cy", torch.empty(0, 2)), r"\(n ≥ 1, 2\)"),
         (lambda: made.enrol("Cy", torch.full((1, 2), math.nan)), "NaN"),
-        (lambda: made.enrol("", template), "needs a name"),
+        (lambda: made.enrol("", template), "no name"),
+        (lambda: made.enrol(("Cy",), template), "no name"),
+        (lambda: made.enrol("Cy\n", template), "no name"),
+        (lambda: made.enrol("Cy", [[1.0, 2.0]]), "templates are list"),
+        (lambda: made.enrol("Cy", torch.full((1, 2), 3e38)), "or such that their distances would be"),
         (lambda: made.add("Cy", template), "Cy is not enrolled; 2 people are: Ada, Bo"),
         (lambda: made.remove("Cy"), "Cy is not enrolled"),
         (lambda: made.verify(template, "Cy", 1.0), "Cy is not enrolled"),
@@ -540,6 +544,15 @@ def test_wrong_input_leaves_the_gallery_as_it_was():
     with pytest.raises(ValueError, match="mean or min"):
         made.scores(template, rule="median")
     assert made.people == ["Ada", "Bo"] and torch.equal(made.scores(torch.ones(1, 2)), before)
+
+
+def test_templates_belong_to_the_gallery():
+    """What the caller does with the tensors that it gave or got changes nothing."""
+    made, given = Gallery(2, network="a"), torch.tensor([[1.0, 0.0]])
+    made.enrol("Ada", given)
+    given.zero_()
+    made.templates("Ada").zero_()
+    assert made.templates("Ada").tolist() == [[1.0, 0.0]] and made.scores(torch.tensor([[1.0, 0.0]])).item() < 1e-3
 
 
 def test_files_that_are_no_gallery_of_this_network(tmp_path):
@@ -568,6 +581,8 @@ def test_threshold_for_a_false_accept_rate():
             threshold(distance, same, wrong)
     with pytest.raises(ValueError, match="pairs of two people"):
         threshold(distance[:2], same[:2], 0.1)
+    with pytest.raises(ValueError, match=r"distances \(10,\) and same \(2,\)"):
+        threshold(distance, same[:2], 0.1)
 
 
 def test_a_method_draws_from_its_step_only():

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 import course_lib
-from course_lib import checkpoints, data, recipes, results, rng, runs, weights
+from course_lib import checkpoints, cli, data, recipes, results, rng, runs, weights
 from course_lib.denoising import dncnn
 
 PACKAGE = Path(course_lib.__file__).resolve().parent
@@ -372,16 +372,39 @@ def test_a_record_of_several_seeds(crowd, recipe):
 
 
 def test_records_of_seeds_that_make_no_sense(crowd):
-    with pytest.raises(ValueError, match="dncnn_s with preset quick and seeds"):
+    with pytest.raises(ValueError, match="dncnn_s is trained with one seed at a time"):
         runs.record_seeds("dncnn_s", "quick")
-    with pytest.raises(ValueError, match=r"seeds \[\]"):
-        runs.record_seeds("triplet", "digits", seeds=())
+    for seeds in ((), (3,)):
+        with pytest.raises(ValueError, match=r"an interval needs at least two"):
+            runs.record_seeds("triplet", "digits", seeds=seeds)
     with pytest.raises(ValueError, match="course train triplet --preset digits --seeds 5"):
         runs.record("triplet", "digits", crowd / "a.ckpt")
     model = runs.train("triplet", "digits", changes=SHORT)[0]
     with pytest.raises(ValueError, match='tested on the people of "digits" only, not on "set12"'):
         runs.evaluate("triplet", "digits", model, only="set12")
     assert list(runs.evaluate("triplet", "digits", model, only="digits")) == ["digits"]
+
+
+def test_several_seeds_from_the_command_line(crowd, capsys, monkeypatch):
+    """Without --record nothing below data/ is touched."""
+    monkeypatch.chdir(crowd)
+    settings = [f"{name}={value}" for name, value in SHORT.items()]
+    assert cli.main(["train", "triplet", *settings, "--preset", "digits", "--seeds", "2"]) == 0
+    told = capsys.readouterr().out
+    assert "seed 1, 2 of 2" in told and "digits eer_50: " in told and "95 % interval over 2 seeds" in told
+    assert (crowd / "runs" / "results" / "triplet.digits.json").is_file() and results.recorded() == []
+    assert cli.main(["train", "triplet", *settings, "--preset", "digits", "--seeds", "2", "--record"]) == 0
+    assert results.recorded() == [("triplet", "digits")]
+    capsys.readouterr()
+    for arguments, message in (
+        (["train", "triplet", "--record"], "give --seeds 5 as well"),
+        (["train", "triplet", "--seeds", "1"], "at least two"),
+        (["train", "triplet", "--seeds", "2", "--resume"], "leave out --checkpoint and --resume"),
+        (["train", "dncnn_s", "--seeds", "2"], "one seed at a time"),
+        (["evaluate", "triplet"], "no weights of triplet are shipped"),
+    ):
+        assert cli.main(arguments) == 1
+        assert message in capsys.readouterr().err
 
 
 # --- the house ------------------------------------------------------------------------------------------------------------
