@@ -22,7 +22,7 @@ def parser() -> argparse.ArgumentParser:
     train.add_argument("--checkpoint", type=Path, help="default runs/RECIPE.PRESET.ckpt")
     train.add_argument("--resume", action="store_true", help="go on from the checkpoint, where there is one")
     train.add_argument("--record", action="store_true", help="ship the weights and write data/results/RECIPE.PRESET.json")
-    train.add_argument("--seeds", type=int, metavar="N", help="metric learning: N seeds, each with people of its own; into runs/ unless --record")
+    train.add_argument("--seeds", type=int, metavar="N", help="metric learning: N seeds, each with its people; into runs/ unless --record")
     train.add_argument("--note", default="", help="what readers of the record must know, such as why the run was short")
 
     evaluate = commands.add_parser("evaluate", help="evaluate a trained network")
