@@ -102,6 +102,7 @@ class UNet(nn.Module):
         self.last = nn.Conv2d(w, 3, 1)
 
     def forward(self, images: Tensor) -> Tensor:
+        """The correction ``(B, 3, H, W)`` that belongs to image and map ``(B, 6, H, W)``."""
         top = self.top(images)
         middle = self.middle(F.avg_pool2d(top, 2))
         bottom = self.bottom(F.avg_pool2d(middle, 2))
