@@ -18,7 +18,7 @@ import torch
 from torch import nn
 
 from course_lib import data, rng, training
-from course_lib.denoising import dncnn, evaluation
+from course_lib.denoising import dncnn, evaluation, ffdnet
 from course_lib.metric_learning import embedding, identification, siamese, triplet
 from course_lib.metric_learning import evaluation as people
 
@@ -106,10 +106,10 @@ class Recipe:
         return self.method.prepare(images.images, *told, settings)
 
 
-def at_sigmas(*sigmas_255: float) -> dict[str, Measure]:
-    """PSNR of DnCNN on Gaussian noise: ``psnr`` where there is one σ, else ``psnr_15``, ``psnr_25``, …"""
+def at_sigmas(*sigmas_255: float, method: ModuleType = dncnn) -> dict[str, Measure]:
+    """A method's PSNR on Gaussian noise: ``psnr`` where there is one σ, else ``psnr_15``, ``psnr_25``, …"""
     return {
-        "psnr" if len(sigmas_255) == 1 else f"psnr_{sigma:g}": partial(dncnn.evaluate, sigma_255=sigma) for sigma in sigmas_255
+        "psnr" if len(sigmas_255) == 1 else f"psnr_{sigma:g}": partial(method.evaluate, sigma_255=sigma) for sigma in sigmas_255
     }
 
 
@@ -120,6 +120,8 @@ def figures(protocol: str, values: dict[str, dict[str, float]]) -> dict[str, dic
 
 QUICK = dict(depth=8, width=32, batch_norm=False, zero_last=True, batch_size=16, steps=1000, learning_rate=2e-3,
              final_learning_rate=0.0, schedule="cosine", warmup_steps=20, scales=(1.0, 0.5), log_every=25)  # fmt: skip
+QUICK_FFDNET = dict(depth=6, batch_norm=False, centred=True, patch_size=40, batch_size=8, steps=1200, final_learning_rate=0.0,
+                    schedule="cosine", warmup_steps=20, scales=(1.0, 0.5), log_every=25)  # fmt: skip
 BLIND = dict(depth=20, patch_size=50, sigma_255=(0.0, 55.0), steps=150_000)  # 50 epochs of 128 × 3,000 patches
 FOLDED = (dncnn, dncnn.DnCNN, dncnn.folded, {"batch_norm": False})
 
@@ -135,6 +137,22 @@ def dncnn_s(sigma_255: float, *, bsd68: float, set12: float) -> Recipe:
                             (Test("bsd68", None, tests), Test("set12", None, tests), Test("photos", "test", tests))),
         },
         figures("quantised", {"bsd68": {"psnr": bsd68}, "set12": {"psnr": set12}}),
+    )  # fmt: skip
+
+
+def ffdnet_recipe(title: str, color: bool, train_on: str, test_on: Sequence[str], paper: Sequence[float], **settings) -> Recipe:
+    """FFDNet in gray or colour, with the paper's figures at σ = 15, 25, 35, 50 and 75 on the first of its test sets."""
+    tests = at_sigmas(15.0, 25.0, 35.0, 50.0, 75.0, method=ffdnet)
+    quick = dict(QUICK_FFDNET, channels=3) if color else QUICK_FFDNET
+    return Recipe(
+        title, ffdnet, ffdnet.FFDNet, ffdnet.folded, {"batch_norm": False},
+        {
+            "quick": Preset(ffdnet.Settings(**quick), ("photos", "train"), (Test("photos", "test", tests),)),
+            "paper": Preset(ffdnet.Settings(**settings), (train_on, None),
+                            (*(Test(name, None, tests) for name in test_on), Test("photos", "test", tests))),
+        },
+        figures("quantised", {test_on[0]: dict(zip(tests, paper, strict=True))}),
+        color=color,
     )  # fmt: skip
 
 
@@ -267,6 +285,10 @@ RECIPES: dict[str, Recipe] = {
         figures("quantised", {"cbsd68": {"psnr_15": 33.89, "psnr_25": 31.23, "psnr_35": 29.58, "psnr_50": 27.92}}),
         color=True,
     ),
+    "ffdnet": ffdnet_recipe("FFDNet: told the noise level, σ in [0, 75]", False, "bsd400", ("bsd68", "set12"),
+                            (31.63, 29.19, 27.73, 26.29, 24.79)),
+    "cffdnet": ffdnet_recipe("FFDNet for colour images", True, "cbsd432", ("cbsd68",), (33.87, 31.21, 29.58, 27.96, 26.24),
+                             channels=3, depth=12, width=96, patch_size=50),
 }  # fmt: skip
 
 

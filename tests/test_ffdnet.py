@@ -81,6 +81,20 @@ def test_initial_kernels_are_orthogonal():
                 assert np.abs(singular - value).max() < 1e-5
 
 
+def test_a_centred_start_is_orthogonal_and_leaves_every_pixel_where_it_is():
+    for batch_norm, value in ((True, 1.0), (False, 2**0.5)):
+        for layer in network(batch_norm=batch_norm, centred=True).layers:
+            if isinstance(layer, nn.Conv2d):
+                middle = layer.weight.detach()[:, :, 1, 1].numpy()
+                assert np.abs(np.linalg.svd(middle, compute_uv=False) - value).max() < 1e-5
+                assert layer.weight.count_nonzero() == layer.weight[:, :, 1, 1].count_nonzero() and layer.weight.requires_grad
+    noisy = torch.rand(1, 1, 12, 12, generator=seeded()).requires_grad_()
+    network(batch_norm=False, centred=True)(noisy, torch.full((1, 1, 6, 6), 0.1))[0, 0, 4, 4].backward()
+    outside = noisy.grad.clone()
+    outside[..., 4:6, 4:6] = 0  # the 2×2 block of that pixel
+    assert not outside.any() and noisy.grad.any()
+
+
 def test_initial_weights_are_functions_of_the_seed():
     a, b, c = network(seed=1), network(seed=1), network(seed=2)
     assert all(torch.equal(x, y) for x, y in zip(a.parameters(), b.parameters(), strict=True))

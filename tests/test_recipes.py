@@ -36,7 +36,7 @@ def home(tmp_path, monkeypatch):
 def two_images(name, split=None, *, color=False):
     channels = 3 if color or name.startswith("cbsd") else 1
     draws = torch.Generator().manual_seed(len(name))
-    images = torch.randint(0, 256, (2, channels, 112, 104), dtype=torch.uint8, generator=draws)
+    images = torch.randint(0, 256, (2, channels, 144, 152), dtype=torch.uint8, generator=draws)
     return data.Dataset(name, images, f"drawn for {name}, {split}", ("one", "two"))
 
 
@@ -116,15 +116,16 @@ def test_general_training_needs_a_patch_for_each_degradation():
 
 
 @pytest.mark.parametrize(
-    ("recipe", "depth", "patch_size", "sigma_255", "channels", "parameters"),
-    [("dncnn_s", 17, 40, (25, 25), 1, 555_137), ("dncnn_s15", 17, 40, (15, 15), 1, 555_137),
-     ("dncnn_s50", 17, 40, (50, 50), 1, 555_137), ("dncnn_b", 20, 50, (0, 55), 1, 665_921), ("dncnn_3", 20, 50, (0, 55), 1, 665_921),
-     ("cdncnn_b", 20, 50, (0, 55), 3, 668_227)],
+    ("recipe", "depth", "width", "patch_size", "sigma_255", "channels", "parameters"),
+    [("dncnn_s", 17, 64, 40, (25, 25), 1, 555_137), ("dncnn_s15", 17, 64, 40, (15, 15), 1, 555_137),
+     ("dncnn_s50", 17, 64, 40, (50, 50), 1, 555_137), ("dncnn_b", 20, 64, 50, (0, 55), 1, 665_921),
+     ("dncnn_3", 20, 64, 50, (0, 55), 1, 665_921), ("cdncnn_b", 20, 64, 50, (0, 55), 3, 668_227),
+     ("ffdnet", 15, 64, 70, (0, 75), 1, 485_316), ("cffdnet", 12, 96, 50, (0, 75), 3, 852_108)],
 )  # fmt: skip
-def test_paper_presets_are_as_published(recipe, depth, patch_size, sigma_255, channels, parameters):
+def test_paper_presets_are_as_published(recipe, depth, width, patch_size, sigma_255, channels, parameters):
     found, chosen = recipes.find(recipe, "paper")
     plan = chosen.settings
-    assert (plan.depth, plan.width, plan.batch_norm) == (depth, 64, True)
+    assert (plan.depth, plan.width, plan.batch_norm) == (depth, width, True)
     assert (plan.patch_size, plan.sigma_255, plan.channels, plan.batch_size) == (patch_size, sigma_255, channels, 128)
     assert plan.steps >= 50 * 1600, "50 epochs of at least 128 × 1,600 patches"
     shipped = found.to_ship(found.network(plan))
@@ -141,7 +142,9 @@ def test_paper_presets_are_as_published(recipe, depth, patch_size, sigma_255, ch
      ("dncnn_3", "bsd68", {"psnr_15": 31.46, "psnr_25": 29.02, "psnr_50": 26.10}),
      ("dncnn_b", "bsd68", {"psnr_15": 31.61, "psnr_25": 29.16, "psnr_50": 26.23}),
      ("dncnn_b", "set12", {"psnr_15": 32.680, "psnr_25": 30.362, "psnr_50": 27.206}),
-     ("cdncnn_b", "cbsd68", {"psnr_15": 33.89, "psnr_25": 31.23, "psnr_35": 29.58, "psnr_50": 27.92})],
+     ("cdncnn_b", "cbsd68", {"psnr_15": 33.89, "psnr_25": 31.23, "psnr_35": 29.58, "psnr_50": 27.92}),
+     ("ffdnet", "bsd68", {"psnr_15": 31.63, "psnr_25": 29.19, "psnr_35": 27.73, "psnr_50": 26.29, "psnr_75": 24.79}),
+     ("cffdnet", "cbsd68", {"psnr_15": 33.87, "psnr_25": 31.21, "psnr_35": 29.58, "psnr_50": 27.96, "psnr_75": 26.24})],
 )  # fmt: skip
 def test_published_figures(recipe, name, values):
     found, chosen = recipes.find(recipe, "paper")
@@ -169,9 +172,10 @@ def test_preset_builds_network_and_batch(home, recipe, preset):
     images = found.load(*chosen.train)
     assert images.images.shape[1] == plan.channels, "the data set has as many channels as the network"
     pool = found.method.prepare(images.images, plan)
-    noisy, clean = found.method.batch(pool, 0, rng.generator(0, 0, 0, "batch"), plan)
-    assert noisy.shape == clean.shape == (9, plan.channels, plan.patch_size, plan.patch_size)
-    loss, values = found.method.step(found.network(plan, seed=0), (noisy, clean))
+    made = found.method.batch(pool, 0, rng.generator(0, 0, 0, "batch"), plan)
+    images = [part for part in made if isinstance(part, torch.Tensor) and part.shape[-1] == plan.patch_size]
+    assert [part.shape for part in images] == [(9, plan.channels, plan.patch_size, plan.patch_size)] * 2, "noisy and clean"
+    loss, values = found.method.step(found.network(plan, seed=0), made)
     assert loss.isfinite() and loss.requires_grad and not values["psnr"].requires_grad
     for name, split in (chosen.train, *((test.data, test.split) for test in chosen.test)):
         assert name in data.LOADERS and (split in ("train", "test")) == (name in data.SPLIT)

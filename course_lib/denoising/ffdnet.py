@@ -12,10 +12,14 @@ Networks. Gray: 15 convolutions of 64 channels; colour: 12 of 96; 3×3 kernels. 
 :math:`2(2d + 1)` pixels a side: 62×62 in gray, 50×50 in colour. Training sees σ from [0, 75] and uniform maps only.
 
 Kernels are kept nearly orthogonal: their singular values start at 1 and are held near [0.9, 1.1] by a very soft
-constraint.
+constraint. A network that returns the clean image has to learn first to pass the image on, and a wide one takes its time:
+with :attr:`Settings.centred` kernels start orthogonal in their middle tap and zero in the others, so that every pixel stays
+where it is. That is not the paper's; short runs of the course use it.
 
 Source: K. Zhang, W. Zuo, L. Zhang, *FFDNet: Toward a Fast and Flexible Solution for CNN-Based Image Denoising*, IEEE TIP
-27(9), 2018, arXiv:1710.04026; the constraint's strength is that of the authors' released code.
+27(9), 2018, arXiv:1710.04026; the constraint's strength is that of the authors' released code. The centred start is the
+*delta-orthogonal* one of L. Xiao, Y. Bahri, J. Sohl-Dickstein, S. Schoenholz, J. Pennington, *Dynamical Isometry and a Mean
+Field Theory of CNNs*, ICML 2018, arXiv:1806.05393.
 """
 
 from __future__ import annotations
@@ -48,6 +52,7 @@ class Settings(Plan):
     channels: int = 1  # 1 gray, 3 colour
     batch_norm: bool = True  # after every convolution but the first and the last; folded after the training
     orthogonal: bool = True  # hold the kernels' singular values near [0.9, 1.1]
+    centred: bool = False  # start with zeros but in the kernels' middle taps
     # the training patches
     patch_size: int = 70  # side in pixels, even: 70 gray, 50 colour
     scales: tuple[float, ...] = (1.0, 0.9, 0.8, 0.7, 0.6, 0.5)  # each training image enters at these sizes
@@ -73,7 +78,7 @@ class FFDNet(nn.Module):
     even columns, even rows and odd columns, odd rows and even columns, odd rows and odd columns; then comes the map.
 
     Args:
-        settings: ``depth``, ``width``, ``channels`` and ``batch_norm`` are used.
+        settings: ``depth``, ``width``, ``channels``, ``batch_norm`` and ``centred`` are used.
         seed: of the initial weights, which are orthogonal: all singular values are 1 before batch normalisation, and √2,
             which keeps the strength of a signal through a ReLU, without it.
     """
@@ -94,7 +99,10 @@ class FFDNet(nn.Module):
         generator = rng.generator(seed, 0, 0, "initial weights")
         for layer in self.layers:
             if isinstance(layer, nn.Conv2d):
-                nn.init.orthogonal_(layer.weight, gain=1.0 if norm else math.sqrt(2), generator=generator)
+                start = layer.weight.detach()
+                if settings.centred:
+                    start = start.zero_()[:, :, 1, 1]
+                nn.init.orthogonal_(start, gain=1.0 if norm else math.sqrt(2), generator=generator)
                 if layer.bias is not None:
                     nn.init.zeros_(layer.bias)
 
