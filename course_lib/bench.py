@@ -25,7 +25,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from course_lib import batches, data, devices, noise, project, recipes, results, rng, training, widgets
-from course_lib.denoising import dncnn
+from course_lib.denoising import dncnn, ffdnet
 from course_lib.metric_learning import distances, gallery, triplet
 
 ROUNDS = 5
@@ -143,19 +143,30 @@ def training_memory(settings: dncnn.Settings, precision: str) -> int:
     return peak_bytes() - before
 
 
-def inference(side: int, precision: str) -> tuple[float, int]:
-    """Seconds for denoising one gray image of ``side`` × ``side`` by DnCNN-S, and bytes that it takes at its peak."""
+def full_size(name: str) -> torch.nn.Module:
+    """The full-size gray ``"DnCNN-S"`` or ``"FFDNet"`` as it is shipped, untrained."""
+    made = {"DnCNN-S": (dncnn.DnCNN, dncnn.Settings), "FFDNet": (ffdnet.FFDNet, ffdnet.Settings)}
+    network, settings = made[name]
+    return network(settings(batch_norm=False)).to(devices.default(), memory_format=torch.channels_last).eval()
+
+
+def seconds_of_denoising(network: torch.nn.Module, side: int, precision: str) -> float:
+    """Seconds for denoising one gray image of ``side`` × ``side``."""
     device = devices.default()
-    network = dncnn.DnCNN(dncnn.Settings(batch_norm=False)).to(device, memory_format=torch.channels_last).eval()
     image = torch.full((1, 1, side, side), 0.5, device=device)
-    before, times = bytes_now(), []
-    for _ in range(4):
-        began = time.perf_counter()
-        with torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bf16-mixed"):
-            network.denoise(image)
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
-        times.append(time.perf_counter() - began)
+    began = time.perf_counter()
+    with torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bf16-mixed"):
+        network.denoise(image, 0.1)
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter() - began
+
+
+def inference(name: str, side: int, precision: str) -> tuple[float, int]:
+    """Seconds for denoising one gray image by a network of :func:`full_size`, and bytes that it takes at its peak."""
+    network = full_size(name)
+    before = bytes_now()
+    times = [seconds_of_denoising(network, side, precision) for _ in range(4)]
     return statistics.median(times[1:]), peak_bytes() - before
 
 
@@ -259,9 +270,14 @@ def measurements(seconds: float):
         yield Row(f"{title}: peak memory of training {settings.batch_size} patches", memory / 1e6, "MB")
 
     for side in SIZES:
-        time_taken, memory = in_a_fresh_process(inference, side, precision)
+        time_taken, memory = in_a_fresh_process(inference, "DnCNN-S", side, precision)
         yield Row(f"DnCNN-S, {side}×{side}: inference", 1000 * time_taken, "ms")
         yield Row(f"DnCNN-S, {side}×{side}: peak memory", memory / 1e6, "MB")
+    both = [full_size(name) for name in ("DnCNN-S", "FFDNet")]
+    for way in dict.fromkeys((precision, "32-true")):
+        slow, fast = in_turns(*(partial(seconds_of_denoising, network, 512, way) for network in both))
+        yield Row(f"512×512, {way}: DnCNN-S takes", slow / fast, "times as long as FFDNet")
+    yield Row("FFDNet, 512×512: peak memory", in_a_fresh_process(inference, "FFDNet", 512, precision)[1] / 1e6, "MB")
 
     held_out = data.load("photos", "test")
     for title, settings in (("quick network", quick), ("DnCNN-S", dncnn.Settings(batch_norm=False))):

@@ -306,6 +306,52 @@ class DegradationLab(Lab):
         return frames, (len(next(iter(frames.values()))) - 1) // 2, restorer
 
 
+class RestorationLab(Lab):
+    """A slider and a choice over pairs of a degradation and a restoration; made by :func:`restoration_lab`."""
+
+    kind = "restoration-lab"
+
+    def __init__(self, restorations, photos, slider, choice, start, page_size, page_bytes):
+        super().__init__(photos, page_size, page_bytes)
+        self.restorations = {name: dict(row) for name, row in restorations.items()}
+        self.slider, self.choice, self.start = slider, choice, start
+
+    def frame(self, photo: str, chosen: str, position: str, size: int | None = None) -> Restored:
+        """What is shown for one photo, choice and position; computed once each."""
+        key = (photo, chosen, position, size)
+        if key not in self._frames:
+            clean = self._photo(photo, size)
+            degrade, restore = self.restorations[chosen][position]
+            self._frames[key] = self._frame(
+                restore, degrade(clean), clean, ("degraded", "restored"), position,
+                f"{photo}, {self.choice} {chosen}, {self.slider} {position}: "
+                "left the degraded photo, BEFORE; middle the restored one, AFTER",
+            )  # fmt: skip
+        return self._frames[key]
+
+    def _controls(self) -> list:
+        import ipywidgets
+
+        options = [(name, i) for i, name in enumerate(next(iter(self.restorations.values())))]
+        self.chosen = ipywidgets.Dropdown(options=list(self.restorations), description=self.choice)
+        self.position = ipywidgets.SelectionSlider(options=options, value=self.start, description=self.slider)
+        self.photo = ipywidgets.Dropdown(options=list(self.photos), description="photo")
+        return [self.chosen, self.position, self.photo]
+
+    def _chosen(self) -> Frame:
+        row = self.restorations[self.chosen.value]
+        return self.frame(self.photo.value, self.chosen.value, list(row)[self.position.value])
+
+    def _page_frames(self):
+        count, photo = sum(map(len, self.restorations.values())), next(iter(self.photos))
+        if count > MOST_FRAMES:  # before they are computed
+            raise ValueError(f"{count} frames, but at most {MOST_FRAMES}: give fewer positions.")
+        frames = {
+            name: [self.frame(photo, name, position, self.page_size) for position in row] for name, row in self.restorations.items()
+        }
+        return frames, self.start, ""
+
+
 class FigureLab(Lab):
     """A slider and a choice over figures; made by :func:`figure_lab`."""
 
@@ -416,6 +462,38 @@ def degradation_lab(
     return DegradationLab(restorers, photos, degradations, page_size, page_bytes)
 
 
+def restoration_lab(
+    restorations: Mapping[str, Mapping[str, tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tensor]]]],
+    photos: Mapping[str, Tensor],
+    *,
+    slider: str,
+    choice: str,
+    start: int = 0,
+    page_size: int = 128,
+    page_bytes: int = LARGEST_BUDGET,
+) -> RestorationLab:
+    """A choice and a slider, each pair of which degrades a photo in its own way and restores it in its own way.
+
+    Args:
+        restorations: name of a choice -> position of the slider in words -> ``(degrade, restore)``, two functions of images
+            ``(1, C, H, W)`` in [0, 1]. At most three choices, all with the same positions.
+        photos: name -> uint8 ``(C, H, W)``. The static page shows the first.
+        slider: label of the slider.
+        choice: label of the choice.
+        start: the first position, from 0.
+        page_size: side of the photo's centre that the static page shows, in pixels.
+        page_bytes: what the frames of the static page may take; a chapter has 300,000 for all its labs.
+
+    Raises:
+        ValueError: for no photo, no or more than three rows, rows of different positions, or a start that is no position.
+        TypeError: for photos that are not uint8.
+    """
+    if not photos:
+        raise ValueError("restoration_lab needs at least one photo.")
+    _require_rows(restorations, start)
+    return RestorationLab(restorations, photos, slider, choice, start, page_size, page_bytes)
+
+
 def figure_lab(
     drawings: Mapping[str, Mapping[str, Callable[[], Drawing]]],
     *,
@@ -439,9 +517,13 @@ def figure_lab(
     Raises:
         ValueError: for no or more than three rows, rows of different positions, or a start that is no position.
     """
-    rows = [list(row) for row in drawings.values()]
+    _require_rows(drawings, start)
+    return FigureLab(drawings, slider, choice, start, page_bytes)
+
+
+def _require_rows(given: Mapping[str, Mapping[str, object]], start: int) -> None:
+    rows = [list(row) for row in given.values()]
     if not 1 <= len(rows) <= 3 or not rows[0] or any(row != rows[0] for row in rows):
-        raise ValueError("give one to three rows of figures, all with the same positions, at least one.")
+        raise ValueError("give one to three rows, all with the same positions, at least one.")
     if not 0 <= start < len(rows[0]):
         raise ValueError(f"start = {start}, but the positions are numbered 0 to {len(rows[0]) - 1}.")
-    return FigureLab(drawings, slider, choice, start, page_bytes)

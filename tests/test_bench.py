@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from course_lib import bench, cli, data, recipes, training
+from course_lib import bench, cli, data, devices, recipes, training
 from course_lib.denoising import dncnn
 
 TINY = dncnn.Settings(depth=3, width=8, batch_size=4, steps=3, patch_size=20, scales=(1.0,), precision="32-true")
@@ -95,13 +95,15 @@ def test_the_plain_loop_is_found_and_run():
 
 
 def test_memory_and_time_of_a_fresh_process():
-    seconds, memory = bench.in_a_fresh_process(bench.inference, 64, "32-true")
+    seconds, memory = bench.in_a_fresh_process(bench.inference, "DnCNN-S", 64, "32-true")
     assert 0 < seconds < 60 and 1e6 < memory < 2e9
 
 
 def test_memory_grows_with_the_image():
-    small, large = (bench.in_a_fresh_process(bench.inference, side, "32-true")[1] for side in (64, 512))
+    small, large = (bench.in_a_fresh_process(bench.inference, "DnCNN-S", side, "32-true")[1] for side in (64, 512))
     assert large > small + 64 * (512**2 - 64**2)  # one layer of 64 channels, in one byte each, at the very least
+    told = bench.in_a_fresh_process(bench.inference, "FFDNet", 512, "32-true")[1]
+    assert told < large / 2  # FFDNet's layers are a quarter of that size
 
 
 def test_time_to_a_goal_doubles_the_steps_until_it_is_reached(monkeypatch):
@@ -142,7 +144,8 @@ def test_every_measurement_can_be_made(monkeypatch):
     monkeypatch.setattr(bench, "SIZES", (32, 64))
     rows = list(bench.measurements(0.01))
     assert all(math.isfinite(row.value) and row.value >= 0 for row in rows)
-    assert len({row.what for row in rows}) == len(rows) == 1 + 2 * 6 + 2 * 2 + 4 + 2 + 1 + 1
+    ways = len({devices.precision("auto"), "32-true"})
+    assert len({row.what for row in rows}) == len(rows) == 1 + 2 * 6 + 2 * 2 + ways + 1 + 4 + 2 + 1 + 1
 
 
 def test_the_losses_that_are_compared_are_the_same():

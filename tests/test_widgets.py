@@ -373,6 +373,54 @@ def test_degradations_that_make_no_sense(options, error, message):
         degraded(**options)
 
 
+# --- pairs of a degradation and a restoration -------------------------------------------------------------------------------
+
+
+def restoration_lab(choices=("σ = 15", "σ = 50"), **options):
+    """What is added is the choice, what is taken away the position."""
+    add = lambda s: lambda clean: clean + s / 255  # noqa: E731
+    take = lambda s: lambda degraded: degraded - s / 255  # noqa: E731
+    rows = {c: {f"told {t}": (add(int(c[-2:])), take(t)) for t in (15, 50, 75)} for c in choices}
+    photos = options.pop("photos", {"cat": photo(seed=1), "moon": photo(seed=2)})
+    return widgets.restoration_lab(rows, photos, slider="told", choice="true", page_size=24, **options)
+
+
+def test_each_pair_degrades_and_restores_in_its_own_way():
+    lab = restoration_lab(start=1)
+    right, wrong = lab.frame("cat", "σ = 15", "told 15"), lab.frame("cat", "σ = 15", "told 50")
+    assert torch.allclose(right.restored, right.clean, atol=1e-6) and torch.allclose(wrong.restored, wrong.clean - 35 / 255, atol=1e-6)
+    assert right is lab.frame("cat", "σ = 15", "told 15") and right.degraded_psnr == pytest.approx(20 * math.log10(17), abs=0.01)
+    assert all(words in wrong.alt for words in ("cat, true σ = 15, told told 50", "left the degraded photo, 24.6", "middle the restored"))
+    assert lab.view is lab.view and alt_of(lab) == wrong.alt
+    lab.chosen.value, lab.position.value, lab.photo.value = "σ = 50", 2, "moon"
+    assert alt_of(lab) == lab.frame("moon", "σ = 50", "told 75").alt
+
+
+def test_the_page_of_restorations_shows_the_first_photo():
+    lab = restoration_lab(start=1)
+    content = frames(lab.page())
+    assert list(content) == ["σ = 15", "σ = 50"]
+    for name, row in content.items():
+        assert [shown["alt"] for shown in row] == [lab.frame("cat", name, f"told {t}", 24).alt for t in (15, 50, 75)]
+    page = Page(lab.page())
+    assert page.labels == ["told", "true"] and page.options == ["σ = 15", "σ = 50"]
+    [(slider, _)] = page.all("input")
+    assert (slider["min"], slider["max"], slider["value"], slider["aria-valuetext"]) == ("0", "2", "1", "told 50")
+
+
+def test_restorations_that_make_no_lab():
+    for choices, message in (((), "one to three rows"), (("σ = 15", "σ = 25", "σ = 35", "σ = 50"), "one to three rows")):
+        with pytest.raises(ValueError, match=message):
+            restoration_lab(choices)
+    with pytest.raises(ValueError, match="start = 3"):
+        restoration_lab(start=3)
+    with pytest.raises(ValueError, match="at least one photo"):
+        restoration_lab(photos={})
+    many = {"": {str(n): (lambda clean: 1 / 0, lambda clean: clean) for n in range(41)}}
+    with pytest.raises(ValueError, match="41 frames"):  # before they are computed
+        widgets.restoration_lab(many, {"cat": photo(seed=1)}, slider="", choice="").page()
+
+
 # --- figures --------------------------------------------------------------------------------------------------------------
 
 
