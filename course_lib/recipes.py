@@ -18,7 +18,7 @@ import torch
 from torch import nn
 
 from course_lib import data, rng, training
-from course_lib.denoising import dncnn, evaluation, ffdnet
+from course_lib.denoising import bfcnn, dncnn, evaluation, ffdnet
 from course_lib.metric_learning import embedding, identification, siamese, triplet
 from course_lib.metric_learning import evaluation as people
 
@@ -115,7 +115,12 @@ def at_sigmas(*sigmas_255: float, method: ModuleType = dncnn) -> dict[str, Measu
 
 def figures(protocol: str, values: dict[str, dict[str, float]]) -> dict[str, dict[str, dict]]:
     """A paper's figures, data set -> metric -> value, in the shape of a record."""
-    return {d: {m: {"value": v, "protocol": protocol} for m, v in row.items()} for d, row in values.items()}
+    return {d: by_protocol(protocol, row) for d, row in values.items()}
+
+
+def by_protocol(protocol: str, row: dict[str, float]) -> dict[str, dict]:
+    """A paper's figures on one data set, metric -> value, in the shape of a record."""
+    return {metric: {"value": value, "protocol": protocol} for metric, value in row.items()}
 
 
 QUICK = dict(depth=8, width=32, batch_norm=False, zero_last=True, batch_size=16, steps=1000, learning_rate=2e-3,
@@ -123,6 +128,7 @@ QUICK = dict(depth=8, width=32, batch_norm=False, zero_last=True, batch_size=16,
 QUICK_FFDNET = dict(depth=6, batch_norm=False, centred=True, patch_size=40, batch_size=8, steps=1200, final_learning_rate=0.0,
                     schedule="cosine", warmup_steps=20, scales=(1.0, 0.5), log_every=25)  # fmt: skip
 BLIND = dict(depth=20, patch_size=50, sigma_255=(0.0, 55.0), steps=150_000)  # 50 epochs of 128 × 3,000 patches
+BEYOND = (10.0, 30.0, 50.0, 70.0, 100.0)
 FOLDED = (dncnn, dncnn.DnCNN, dncnn.folded, {"batch_norm": False})
 
 
@@ -153,6 +159,26 @@ def ffdnet_recipe(title: str, color: bool, train_on: str, test_on: Sequence[str]
         },
         figures("quantised", {test_on[0]: dict(zip(tests, paper, strict=True))}),
         color=color,
+    )  # fmt: skip
+
+
+def beyond(method: ModuleType) -> dict[str, Measure]:
+    """PSNR on noise within and beyond what a blind network was trained for, by the protocol of BF-CNN."""
+    clamped = {} if method is bfcnn else {"protocol": "clamped"}
+    return {f"clamped_{sigma:g}": partial(method.evaluate, sigma_255=sigma, **clamped) for sigma in BEYOND}
+
+
+def trained_up_to(title: str, method: ModuleType, network: type[nn.Module], sigma_255: float, paper: Sequence[float]) -> Recipe:
+    """DnCNN or BF-CNN, 20 layers, for σ from 0 to one that is exceeded in the test, with figures of BF-CNN's paper."""
+    tests, trained = beyond(method), {"sigma_255": (0.0, sigma_255)}
+    return Recipe(
+        title, method, network, method.folded, {"batch_norm": False},
+        {
+            "quick": Preset(method.Settings(**QUICK, **trained), ("photos", "train"), (Test("photos", "test", tests),)),
+            "paper": Preset(bfcnn.Settings(**trained), ("bsd400", None),
+                            (Test("bsd68", None, tests), Test("photos", "test", tests))),
+        },
+        figures("clamped", {"bsd68": dict(zip(tests, paper, strict=True))}),
     )  # fmt: skip
 
 
@@ -253,12 +279,16 @@ RECIPES: dict[str, Recipe] = {
         {
             "quick": Preset(dncnn.Settings(**QUICK, sigma_255=(0.0, 55.0)), ("photos", "train"), (Test("photos", "test", GRAY),)),
             "paper": Preset(dncnn.Settings(**BLIND), ("bsd400", None),
-                            (Test("bsd68", None, GRAY), Test("set12", None, GRAY), Test("photos", "test", GRAY))),
+                            (Test("bsd68", None, {**GRAY, **beyond(dncnn)}), Test("set12", None, GRAY),
+                             Test("photos", "test", {**GRAY, **beyond(dncnn)}))),
         },
-        figures("quantised", {
-            "bsd68": {"psnr_15": 31.61, "psnr_25": 29.16, "psnr_50": 26.23},
-            "set12": {"psnr_15": 32.680, "psnr_25": 30.362, "psnr_50": 27.206},
-        }),
+        {
+            "bsd68": {
+                **by_protocol("quantised", {"psnr_15": 31.61, "psnr_25": 29.16, "psnr_50": 26.23}),
+                **by_protocol("clamped", dict(zip(beyond(dncnn), (33.73, 28.34, 26.22, 22.12, 15.43), strict=True))),  # BF-CNN's paper
+            },
+            **figures("quantised", {"set12": {"psnr_15": 32.680, "psnr_25": 30.362, "psnr_50": 27.206}}),
+        },
     ),
     "dncnn_3": Recipe(
         "DnCNN-3: 20 layers for Gaussian noise, super-resolution and JPEG deblocking", *FOLDED,
@@ -285,6 +315,12 @@ RECIPES: dict[str, Recipe] = {
         figures("quantised", {"cbsd68": {"psnr_15": 33.89, "psnr_25": 31.23, "psnr_35": 29.58, "psnr_50": 27.92}}),
         color=True,
     ),
+    "dncnn_30": trained_up_to("DnCNN, 20 layers, blind, trained for σ in [0, 30]", dncnn, dncnn.DnCNN, 30.0,
+                              (33.78, 28.37, 18.84, 15.21, 12.91)),
+    "bfcnn_30": trained_up_to("BF-CNN: bias-free, trained for σ in [0, 30]", bfcnn, bfcnn.BFCNN, 30.0,
+                              (33.67, 28.25, 26.05, 24.68, 23.26)),
+    "bfcnn": trained_up_to("BF-CNN: bias-free, trained for σ in [0, 55]", bfcnn, bfcnn.BFCNN, 55.0,
+                           (33.72, 28.31, 26.18, 24.88, 23.57)),
     "ffdnet": ffdnet_recipe("FFDNet: told the noise level, σ in [0, 75]", False, "bsd400", ("bsd68", "set12"),
                             (31.63, 29.19, 27.73, 26.29, 24.79)),
     "cffdnet": ffdnet_recipe("FFDNet for colour images", True, "cbsd432", ("cbsd68",), (33.87, 31.21, 29.58, 27.96, 26.24),

@@ -80,7 +80,7 @@ def singles(record: dict) -> dict[str, dict[str, dict[str, float]]]:
 
 def unit(metric: str) -> str:
     """``"dB"`` for a PSNR, of an output or of an input; ``"%"`` for every rate."""
-    return "dB" if metric.startswith(("psnr", "input")) else "%"
+    return "dB" if metric.startswith(("psnr", "input", "clamped")) else "%"
 
 
 def interval(values: Sequence[float], confidence: float = 0.95) -> tuple[float, float]:

@@ -27,7 +27,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from course_lib import noise, rng, weights
+from course_lib import metrics, noise, rng, weights
 from course_lib.batches import ImagePool
 from course_lib.denoising import common, evaluation
 from course_lib.training import Plan
@@ -197,7 +197,13 @@ def step(model: nn.Module, batch: tuple[Tensor, Tensor]) -> tuple[Tensor, dict[s
 
 
 def evaluate(
-    model: DnCNN, images: Iterable[Tensor], sigma_255: float, *, indices: Sequence[int] | None = None, seed: int = 0
+    model: DnCNN,
+    images: Iterable[Tensor],
+    sigma_255: float,
+    *,
+    protocol: metrics.Protocol = "quantised",
+    indices: Sequence[int] | None = None,
+    seed: int = 0,
 ) -> list[float]:
     """PSNR in dB of each image, by the paper's protocol: whole images, unclipped noise, 8-bit output, float32.
 
@@ -205,10 +211,11 @@ def evaluate(
         model: in evaluation mode.
         images: uint8 ``(C, H, W)``.
         sigma_255: noise on the 0–255 scale.
+        protocol: how the output becomes a figure; another one for comparisons with papers that use that.
         indices: numbers of the images to measure, None for all.
         seed: of the test noise.
     """
-    return common.psnr(model, folded, images, sigma_255, protocol="quantised", indices=indices, seed=seed)
+    return common.psnr(model, folded, images, sigma_255, protocol=protocol, indices=indices, seed=seed)
 
 
 def evaluate_upscaled(model: DnCNN, images: Iterable[Tensor], scale: int, *, indices: Sequence[int] | None = None) -> list[float]:
