@@ -128,6 +128,33 @@ def gaussian(clean: Tensor, sigma: float | Tensor, generator: torch.Generator, *
     return noisy.clamp(0, 1) if clip else noisy
 
 
+def poisson(clean: Tensor, peak: float, generator: torch.Generator) -> Tensor:
+    r"""Photon noise, :math:`z = \mathrm{Poisson}(c\,y) / c`, where the brightest pixel of each image expects ``peak`` photons.
+
+    Its variance, :math:`y / c`, grows with the signal; its mean is y. The factor c is ``peak`` over the image's own maximum.
+
+    Args:
+        clean: images ``(B, C, H, W)``, floating point, in [0, 1].
+        peak: number of photons, above 0; the fewer, the stronger the noise.
+        generator: the source of the draws, on the device of ``clean``.
+
+    Returns:
+        The noisy images, in the shape and type of ``clean``; black images stay black.
+
+    Raises:
+        TypeError: for integer images.
+        ValueError: for a wrong shape, negative intensities, or a peak that is not positive.
+    """
+    require_images(clean, "clean images")
+    if not peak > 0:
+        raise ValueError(f"peak = {peak}, but it must be above 0: the photons that the brightest pixel expects.")
+    if clean.device.type == "cpu" and bool((clean < 0).any()):
+        raise ValueError("clean images have negative intensities: no number of photons is negative.")
+    per_photon = clean.amax((1, 2, 3), keepdim=True) / peak
+    counts = torch.poisson(clean / per_photon.clamp(min=torch.finfo(clean.dtype).tiny), generator=generator)
+    return counts * per_photon
+
+
 def uniform_sigma(low: float, high: float, count: int, generator: torch.Generator) -> Tensor:
     """One σ for each of ``count`` images, uniform in [low, high], on the generator's device: how a *blind* net is trained.
 
