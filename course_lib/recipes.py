@@ -18,7 +18,7 @@ import torch
 from torch import nn
 
 from course_lib import data, rng, training
-from course_lib.denoising import bfcnn, dncnn, evaluation, ffdnet
+from course_lib.denoising import bfcnn, cbdnet, dncnn, evaluation, ffdnet
 from course_lib.metric_learning import embedding, identification, siamese, triplet
 from course_lib.metric_learning import evaluation as people
 
@@ -41,9 +41,21 @@ class Test:
         indices = sorted(sorted(range(len(images)), key=lambda i: images.images[i].numel())[:count])
         names = [images.names[i] for i in indices]
         return {
-            metric: dict(zip(names, measure(model, images.images, indices=indices), strict=True))
+            metric: dict(zip(names, measure(model, *self.measured(images), indices=indices), strict=True))
             for metric, measure in self.metrics.items()
         }
+
+    def measured(self, images: data.Dataset) -> tuple:
+        """What a measure gets of a data set."""
+        return (images.images,)
+
+
+class OfPairs(Test):
+    """Real photographs with clean counterparts: measures are called with both."""
+
+    def measured(self, images: data.Dataset) -> tuple:
+        """The noisy photographs and the clean ones."""
+        return images.images, images.truth
 
 
 @dataclass(frozen=True)
@@ -182,11 +194,19 @@ def trained_up_to(title: str, method: ModuleType, network: type[nn.Module], sigm
     )  # fmt: skip
 
 
-def untouched(measure: Callable[..., list[float]], strength: int) -> Measure:
+def untouched(measure: Callable[..., list[float]], strength: float) -> Measure:
     """What a measure of ``denoising.evaluation`` gives without any network: how good the degraded images are."""
     return lambda network, images, indices=None: measure(lambda degraded: degraded, images, strength, indices=indices)
 
 
+CAMERAS = {"camera": {}, "jpeg": {"quality": 80}}
+TAKEN = {f"psnr_{name}": partial(cbdnet.evaluate_camera, sigma_s=0.08, sigma_c=0.03, **more) for name, more in CAMERAS.items()} | {
+    f"input_{name}": untouched(partial(evaluation.psnr_of_camera, sigma_c=0.03, **more), 0.08) for name, more in CAMERAS.items()
+}
+REAL = {
+    "psnr": cbdnet.evaluate,
+    "input": lambda network, noisy, clean, indices=None: evaluation.psnr_of_pairs(lambda images: images, noisy, clean, indices=indices),
+}
 GRAY, COLOR = at_sigmas(15.0, 25.0, 50.0), at_sigmas(15.0, 25.0, 35.0, 50.0)
 UPSCALED = {f"psnr_x{scale}": partial(dncnn.evaluate_upscaled, scale=scale) for scale in (2, 3, 4)} | {
     f"input_x{scale}": untouched(evaluation.psnr_upscaled, scale) for scale in (2, 3, 4)
@@ -325,6 +345,16 @@ RECIPES: dict[str, Recipe] = {
                             (31.63, 29.19, 27.73, 26.29, 24.79)),
     "cffdnet": ffdnet_recipe("FFDNet for colour images", True, "cbsd432", ("cbsd68",), (33.87, 31.21, 29.58, 27.96, 26.24),
                              channels=3, depth=12, width=96, patch_size=50),
+    "cbdnet": Recipe(
+        "CBDNet: estimates the noise of a camera, and removes it", cbdnet, cbdnet.CBDNet, cbdnet.shipped_form, {},
+        {
+            "quick": Preset(cbdnet.Settings(width=16, estimator_width=16, patch_size=48, batch_size=8, steps=600, learning_rate=2e-3,
+                                            warmup_steps=20, log_every=25), ("photos", "train"), (Test("photos", "test", TAKEN),)),
+            "paper": Preset(cbdnet.Settings(), ("cbsd432", None), (OfPairs("cc15", None, REAL), Test("photos", "test", TAKEN))),
+        },
+        {},
+        color=True,
+    ),
 }  # fmt: skip
 
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from course_lib import batches, camera, rng, training
+from course_lib import batches, camera, noise, rng, training
 from course_lib.denoising import cbdnet
 
 TINY = dict(width=4, estimator_width=4, patch_size=16, batch_size=4, steps=4, precision="32-true", log_every=2)
@@ -130,6 +130,29 @@ def test_evaluate_is_the_psnr_of_each_pair():
         expected = 10 * torch.log10(255**2 / (a.double() - b.double()).square().mean())
         assert value == pytest.approx(expected.item(), abs=1e-3)
     assert cbdnet.evaluate(model, noisy, clean, indices=[2]) == values[2:]
+
+
+def test_evaluate_camera_by_hand():
+    model = cbdnet.CBDNet(cbdnet.Settings(**TINY)).eval()
+    images = photos(2)
+    for quality in (None, 60):
+        values = cbdnet.evaluate_camera(model, images, 0.1, 0.02, quality=quality, seed=4)
+        for index, (image, value) in enumerate(zip(images, values, strict=True)):
+            clean = image[None] / 255
+            noisy, _ = camera.photograph(clean, 0.1, 0.02, rng.generator(4, index, 0, "test noise"), pattern="RGGB")
+            noisy = noise.jpeg(noisy, quality) if quality else noisy
+            rounded = (model.denoise(noisy).clamp(0, 1) * 255).round().double()
+            expected = 10 * torch.log10(255**2 / (rounded - image.double()).square().mean())
+            assert value == pytest.approx(expected.item(), abs=1e-3)
+        assert cbdnet.evaluate_camera(model, images, 0.1, 0.02, quality=quality, seed=4, indices=[1]) == values[1:]
+
+
+def test_the_shipped_form_is_a_copy():
+    model = cbdnet.CBDNet(cbdnet.Settings(**TINY))
+    shipped = cbdnet.shipped_form(model)
+    assert not shipped.training and model.training
+    pairs = zip(model.parameters(), shipped.parameters(), strict=True)
+    assert all(torch.equal(a, b) and a.data_ptr() != b.data_ptr() for a, b in pairs)
 
 
 @pytest.mark.parametrize(

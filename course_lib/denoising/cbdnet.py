@@ -23,6 +23,7 @@ arXiv:1807.04686. Weights of the loss and the 1×1 convolution at the end are th
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Optional
@@ -31,9 +32,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from course_lib import camera, metrics, noise, rng
-from course_lib.batches import ImagePool, to_float
-from course_lib.denoising import common
+from course_lib import camera, noise, rng
+from course_lib.batches import ImagePool
+from course_lib.denoising import common, evaluation
 from course_lib.training import Plan
 
 
@@ -253,12 +254,28 @@ def step(model: nn.Module, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
     return loss, {"psnr": -10 * torch.log10(error.detach()), "level": level.detach().mean()}
 
 
-@torch.inference_mode()
 def evaluate(model: CBDNet, noisy: Sequence[Tensor], clean: Sequence[Tensor], *, indices: Sequence[int] | None = None) -> list[float]:
-    """PSNR in dB of each real photograph, uint8 ``(3, H, W)``, against its clean counterpart; 8-bit output."""
+    """PSNR in dB of real photographs; see :func:`course_lib.denoising.evaluation.psnr_of_pairs`."""
+    return evaluation.psnr_of_pairs(model.denoise, noisy, clean, indices=indices, device=next(model.parameters()).device)
+
+
+def evaluate_camera(
+    model: CBDNet,
+    images: Iterable[Tensor],
+    sigma_s: float,
+    sigma_c: float,
+    *,
+    quality: int | None = None,
+    indices: Sequence[int] | None = None,
+    seed: int = 0,
+) -> list[float]:
+    """PSNR in dB of photographs taken by a simulated camera; see :func:`course_lib.denoising.evaluation.psnr_of_camera`."""
     device = next(model.parameters()).device
-    values = []
-    for i in range(len(noisy)) if indices is None else indices:
-        denoised = model.denoise(to_float(noisy[i])[None].to(device)).cpu()
-        values.append(metrics.psnr(denoised, to_float(clean[i])[None], protocol="quantised").item())
-    return values
+    return evaluation.psnr_of_camera(
+        model.denoise, images, sigma_s, sigma_c, quality=quality, indices=indices, seed=seed, device=device
+    )
+
+
+def shipped_form(model: CBDNet) -> CBDNet:
+    """The network as it is shipped: nothing in it can be folded. A copy in evaluation mode."""
+    return copy.deepcopy(model).eval()

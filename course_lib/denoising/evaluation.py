@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 import torch
 from torch import Tensor
 
-from course_lib import metrics, noise
+from course_lib import camera, metrics, noise, rng
 from course_lib.batches import to_float
 from course_lib.noise import Denoiser, test_noise
 
@@ -104,6 +104,64 @@ def psnr_deblocked(
         clean = to_float(image)[None]
         restored = restorer(noise.jpeg(clean, quality).to(device)).cpu()
         values.append(metrics.psnr(restored, clean, protocol="quantised").item())
+    return values
+
+
+@torch.inference_mode()
+def psnr_of_pairs(
+    restorer: Callable[[Tensor], Tensor],
+    noisy: Sequence[Tensor],
+    clean: Sequence[Tensor],
+    *,
+    indices: Sequence[int] | None = None,
+    device: torch.device | str = "cpu",
+) -> list[float]:
+    """PSNR in dB of each real photograph after restoration, against its clean counterpart; the output is rounded to 8 bit.
+
+    Args:
+        restorer: noisy image ``(1, C, H, W)`` in [0, 1] -> restored image.
+        noisy, clean: uint8 ``(C, H, W)``, as many of the one as of the other.
+        indices: numbers of the pairs to measure.
+        device: where the restorer computes.
+    """
+    values = []
+    for (_, before), (_, truth) in zip(_chosen(noisy, indices), _chosen(clean, indices), strict=True):
+        restored = restorer(to_float(before)[None].to(device)).cpu()
+        values.append(metrics.psnr(restored, to_float(truth)[None], protocol="quantised").item())
+    return values
+
+
+@torch.inference_mode()
+def psnr_of_camera(
+    restorer: Callable[[Tensor], Tensor],
+    images: Iterable[Tensor],
+    sigma_s: float,
+    sigma_c: float,
+    *,
+    quality: int | None = None,
+    indices: Sequence[int] | None = None,
+    seed: int = 0,
+    device: torch.device | str = "cpu",
+) -> list[float]:
+    """PSNR in dB of each image after a camera with noise took it again, and it was restored; the output is rounded to 8 bit.
+
+    Args:
+        restorer: noisy image ``(1, 3, H, W)`` -> restored image.
+        images: uint8 ``(3, H, W)``.
+        sigma_s, sigma_c: shot and read noise, as in :func:`course_lib.camera.noise_level`. The response curve is a power of 1/2.2,
+            the mosaic RGGB.
+        quality: of JPEG compression at the end, None for none.
+        indices: numbers of the images to measure.
+        seed: of the test noise.
+        device: where the restorer computes.
+    """
+    values = []
+    for index, image in _chosen(images, indices):
+        clean, draws = to_float(image)[None], rng.generator(seed, index, 0, "test noise")
+        noisy, _ = camera.photograph(clean, sigma_s, sigma_c, draws, pattern=camera.PATTERNS[0])
+        if quality is not None:
+            noisy = noise.jpeg(noisy, quality)
+        values.append(metrics.psnr(restorer(noisy.to(device)).cpu(), clean, protocol="quantised").item())
     return values
 
 
