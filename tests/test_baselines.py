@@ -110,6 +110,12 @@ def test_tuned_on_nothing_is_refused():
         baselines.tuned([], SIGMA)
 
 
+def test_only_the_named_methods_are_tuned():
+    assert list(baselines.tuned(CROPS, SIGMA, ["wavelet"])) == ["wavelet"]
+    with pytest.raises(ValueError, match='unknown method "median"; there are non-local means'):
+        baselines.tuned(CROPS, SIGMA, ["median"])
+
+
 # --- how all denoisers are measured ---------------------------------------------------------------------------------------
 
 

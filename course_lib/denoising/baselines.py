@@ -6,7 +6,7 @@ comparison is with the best that the method can do, not with its defaults.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import partial
 
 import torch
@@ -64,16 +64,23 @@ METHODS = {
 """Name -> function, and the factors that :func:`tuned` tries."""
 
 
-def tuned(images: Iterable[Tensor], sigma: float) -> dict[str, partial]:
-    """Each method with the factor that gives the highest mean PSNR on ``images`` (uint8 ``(C, H, W)``) at ``sigma``.
+def tuned(images: Iterable[Tensor], sigma: float, names: Sequence[str] = tuple(METHODS)) -> dict[str, partial]:
+    """Each of the named methods with the factor that gives the highest mean PSNR on ``images`` (uint8 ``(C, H, W)``) at ``sigma``.
 
     The result's values are denoisers, ``denoiser(noisy, sigma)``; ``.keywords["factor"]`` is what was chosen.
+
+    Raises:
+        ValueError: for no images, or an unknown name.
     """
     images = list(images)
     if not images:
         raise ValueError("there are no images to tune on.")
+    unknown = [name for name in names if name not in METHODS]
+    if unknown:
+        raise ValueError(f'unknown method "{unknown[0]}"; there are {", ".join(METHODS)}.')
     chosen = {}
-    for name, (method, factors) in METHODS.items():
+    for name in names:
+        method, factors = METHODS[name]
         tried = [partial(method, factor=factor) for factor in factors]
         scores = [sum(evaluation.psnr_per_image(one, images, sigma, protocol="quantised")) for one in tried]
         chosen[name] = tried[scores.index(max(scores))]
