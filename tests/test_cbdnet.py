@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from course_lib import batches, camera, noise, rng, training
-from course_lib.denoising import cbdnet
+from course_lib.denoising import cbdnet, common
 
 TINY = dict(width=4, estimator_width=4, patch_size=16, batch_size=4, steps=4, precision="32-true", log_every=2)
 
@@ -149,7 +149,7 @@ def test_evaluate_camera_by_hand():
 
 def test_the_shipped_form_is_a_copy():
     model = cbdnet.CBDNet(cbdnet.Settings(**TINY))
-    shipped = cbdnet.shipped_form(model)
+    shipped = common.unchanged(model)
     assert not shipped.training and model.training
     pairs = zip(model.parameters(), shipped.parameters(), strict=True)
     assert all(torch.equal(a, b) and a.data_ptr() != b.data_ptr() for a, b in pairs)

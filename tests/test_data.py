@@ -20,11 +20,11 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 
-from course_lib import data
+from course_lib import data, typeset
 
 REPOSITORY = Path(data.__file__).parent.parent
 FOLDERS = ("bsd400", "bsd68", "set12", "set5", "cbsd432", "cbsd68", "cc15")
-NOT_EMBEDDED = ("mnist", "cifar10", "cifar10_jpeg", "faces", *FOLDERS)
+NOT_EMBEDDED = ("mnist", "cifar10", "cifar10_jpeg", "faces", "portraits", *FOLDERS)
 
 
 def split_of(name):
@@ -152,6 +152,49 @@ def test_labels_of_digits_belong_to_the_images(digits):
     assert (torch.cdist(test, means).argmin(1) == digits["test"].labels).float().mean() > 0.7
 
 
+def test_sheets_hold_digits_of_their_split_once(digits):
+    for split, count in (("train", 62), ("test", 15)):
+        sheets = data.load("sheets", split)
+        assert sheets.images.shape == (count, 1, 224, 224)
+        cut = [sheet[:, y : y + 28, x : x + 28] for sheet in sheets.images for y in range(0, 224, 28) for x in range(0, 224, 28)]
+        known = {digit.numpy().tobytes() for digit in digits[split].images}
+        found = [digit.contiguous().numpy().tobytes() for digit in cut]
+        assert set(found) <= known and len(set(found)) == len(found) == 64 * count
+
+
+def test_textures_of_training_and_test_are_two_halves():
+    import skimage.data
+
+    left, right = (data.load("textures", split) for split in ("train", "test"))
+    assert left.names == right.names == ("brick", "grass", "gravel")
+    for one, other, texture in zip(left.images, right.images, left.names, strict=True):
+        assert np.array_equal(torch.cat([one, other], 2)[0].numpy(), getattr(skimage.data, texture)())
+
+
+def test_pages_are_text_in_fonts_of_their_split():
+    train, test = (data.load("pages", split) for split in ("train", "test"))
+    assert (len(train), len(test)) == (60, 6) and train.images.shape[1:] == test.images.shape[1:] == (1, 256, 256)
+    assert not set(typeset.FONTS["train"]) & set(typeset.FONTS["test"]) and "DejaVuSans" in train.source
+    assert torch.equal(typeset.pages(2, "train"), train.images[:2]), "page n is the same whatever the count is"
+    assert not torch.equal(typeset.pages(1, "train", seed=1), train.images[:1])
+    for page in (*train.images, *test.images):  # ink on paper, and not little of it
+        paper = page.flatten().mode().values.item()
+        assert paper >= 190 and page.min() < 100 and 0.03 < (page < 128).float().mean() < 0.4
+
+
+@pytest.mark.parametrize("wrong", [{"split": "valid"}, {"count": 0}, {"side": 0}])
+def test_pages_that_make_no_sense(wrong):
+    with pytest.raises(ValueError, match="a split is train or test"):
+        typeset.pages(**{"count": 1, "split": "train", **wrong})
+
+
+@pytest.mark.skipif(not os.environ.get("COURSE_DATA"), reason="COURSE_DATA is not set: the faces are not here")
+def test_portraits_of_training_and_test_are_of_other_persons():
+    train, test = (data.load("portraits", split) for split in ("train", "test"))
+    assert (len(train), len(test)) == (300, 100) and not set(train.labels.tolist()) & set(test.labels.tolist())
+    assert torch.equal(torch.cat([train.images, test.images]), data.load("faces").images)
+
+
 def test_one_line_is_printed(capsys):
     found = data.load("photos", "test", color=True)
     assert capsys.readouterr().out == f"photos: 3 images (3 sizes) from {found.source}\n"
@@ -191,7 +234,7 @@ def test_color_is_for_photos_only(name, empty):
 
 
 def test_all_names_are_covered_here():
-    assert {"photos", "digits", *NOT_EMBEDDED} == set(data.LOADERS)
+    assert {*data.EMBEDDED, *NOT_EMBEDDED} == set(data.LOADERS)
 
 
 @pytest.mark.parametrize("name", NOT_EMBEDDED)
@@ -201,7 +244,7 @@ def test_missing_set(name, empty, capsys):
     with pytest.raises(data.DataError, match=r"data/README\.md|COURSE_DATA") as error:
         data.load(name, split_of(name), root=empty)
     message = str(error.value)
-    assert name.replace("_jpeg", "") in message.lower() and str(empty) in message
+    assert name.replace("_jpeg", "").replace("portraits", "faces") in message.lower() and str(empty) in message
     assert capsys.readouterr().out == ""
 
 
@@ -574,7 +617,7 @@ def test_loading_opens_no_connection(attempts, empty):
         for split in ("train", "test") if name in data.SPLIT else (None,):
             with pytest.raises(data.DataError):
                 data.load(name, split, root=empty)
-    for name in ("photos", "digits"):
+    for name in data.EMBEDDED:
         data.load(name, "test")
     assert attempts == []
 

@@ -13,7 +13,7 @@ import torch
 
 import course_lib
 from course_lib import checkpoints, cli, data, recipes, results, rng, runs, weights
-from course_lib.denoising import dncnn
+from course_lib.denoising import common, dncnn
 
 PACKAGE = Path(course_lib.__file__).resolve().parent
 DENOISERS = [name for name, recipe in recipes.RECIPES.items() if recipe.to_ship]
@@ -45,6 +45,9 @@ def two_images(name, split=None, *, color=False):
 
 
 def trained(recipe, preset, home):
+    start = recipes.RECIPES[recipe].start
+    if start:  # it goes on from weights that are shipped
+        runs.record(start, preset, trained(start, preset, home)[1])
     file = home / f"{recipe}.{preset}.ckpt"
     return runs.train(recipe, preset, changes=TINY_CAMERA if recipe == "cbdnet" else TINY, checkpoint=file), file
 
@@ -202,6 +205,29 @@ def test_preset_builds_network_and_batch(home, recipe, preset):
         assert name in data.LOADERS and (split in ("train", "test")) == (name in data.SPLIT)
 
 
+def test_training_goes_on_from_shipped_weights(home, monkeypatch):
+    monkeypatch.setattr(runs.training, "fit", lambda model, *arguments, **options: None)
+    general = common.unchanged(runs.train("gradual", "paper", changes=TINY, seed=3)[0])
+    monkeypatch.setattr(runs, "shipped", lambda recipe, preset: {("gradual", "paper"): general}[recipe, preset])
+    model = runs.train("gradual_text", "paper", changes=TINY, seed=0)[0]
+    assert all(torch.equal(t, general.state_dict()[name]) for name, t in model.state_dict().items())
+    assert all(a.data_ptr() != b.data_ptr() for a, b in zip(model.parameters(), general.parameters(), strict=True))
+    with pytest.raises(ValueError, match="goes on from gradual, so that the network must have its depth and width"):
+        runs.train("gradual_text", "paper", changes={**TINY, "width": "5"})
+
+
+def test_several_data_sets_have_about_equal_parts():
+    large, small = two_images("bsd400"), two_images("pages")
+    small = replace(small, images=small.images[..., :30, :40])
+    both = data.balanced([large, small])
+    pixels = [sum(i.numel() for i in both.images if i.shape[-1] == width) for width in (152, 40)]
+    assert both.name == "bsd400 + pages" and both.source == "bsd400; pages (18 times)"
+    assert pixels[1] / pixels[0] == pytest.approx(1, abs=0.05)
+    assert len(both.names) == len(both) == 2 + 36
+    with pytest.raises(ValueError, match="no data sets"):
+        data.balanced([])
+
+
 # --- from training to the shipped network ---------------------------------------------------------------------------------
 
 
@@ -209,7 +235,8 @@ def test_preset_builds_network_and_batch(home, recipe, preset):
 def test_end_to_end(home, recipe, preset):
     (model, settings, history, images), file = trained(recipe, preset, home)
     assert (settings.width, settings.steps, history.steps[-1]) == (4, 3, 3) and not history.interrupted
-    assert images.name == recipes.find(recipe, preset)[1].train[0]
+    chosen = recipes.find(recipe, preset)[1]
+    assert images.name == " + ".join(name for name, _ in (chosen.train, *chosen.more))
 
     again, content = runs.from_checkpoint(recipe, preset, file)
     assert content["step"] == 3 and not again.training

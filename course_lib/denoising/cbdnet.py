@@ -23,7 +23,6 @@ arXiv:1807.04686. Weights of the loss and the 1×1 convolution at the end are th
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Optional
@@ -274,8 +273,3 @@ def evaluate_camera(
     return evaluation.psnr_of_camera(
         model.denoise, images, sigma_s, sigma_c, quality=quality, indices=indices, seed=seed, device=device
     )
-
-
-def shipped_form(model: CBDNet) -> CBDNet:
-    """The network as it is shipped: nothing in it can be folded. A copy in evaluation mode."""
-    return copy.deepcopy(model).eval()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import torch
@@ -68,6 +69,11 @@ def psnr(
     device = next(model.parameters()).device
     denoise, sigma = folded(model).to(device).denoise, noise.from_255(sigma_255)
     return evaluation.psnr_per_image(denoise, images, sigma, protocol=protocol, indices=indices, seed=seed, device=device)
+
+
+def unchanged(model: nn.Module) -> nn.Module:
+    """The form in which a network is shipped that has nothing to fold: a copy in evaluation mode."""
+    return copy.deepcopy(model).eval()
 
 
 def published_stack(
