@@ -33,7 +33,7 @@ def parser() -> argparse.ArgumentParser:
 
     verify = commands.add_parser("verify", help="evaluate the shipped networks again and compare with their records")
     verify.add_argument("recipes", nargs="*", help="default: all that are recorded")
-    verify.add_argument("--full", action="store_true", help="all images, not the smallest four of each data set")
+    verify.add_argument("--full", action="store_true", help="all images, not the smallest one of each data set")
 
     bench = commands.add_parser("bench", help="measure speed, as ratios in one run; on a quiet machine")
     bench.add_argument("--seconds", type=float, default=5.0, help="for each turn of a loop; default 5")
