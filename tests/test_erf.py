@@ -78,6 +78,17 @@ def test_the_mean_over_draws_against_a_loop():
     assert found.max() == 1 and not found[:2].any()
 
 
+def test_given_inputs_are_what_is_measured():
+    """Of a network that squares its input the gradient is twice the input."""
+    pictures = [torch.rand(1, 1, 5, 5), torch.rand(1, 1, 5, 5)]
+    mean = lambda image: image.square().mean((2, 3), keepdim=True).expand_as(image)  # noqa: E731
+    found = erf.measure(lambda draw: mean, 5, draws=2, inputs=lambda draw: pictures[draw])
+    total = sum(pictures)[0, 0]
+    assert torch.allclose(found, total / total.max(), atol=1e-6) and not pictures[0].requires_grad
+    with pytest.raises(ValueError, match=r"input 0 has shape \(1, 1, 5, 5\), but \(1, 1, 7, 7\)"):
+        erf.measure(lambda draw: mean, 7, inputs=lambda draw: pictures[draw])
+
+
 def test_size_counts_pixels():
     counted = torch.zeros(9, 9)
     counted[2:7, 2:7] = 0.05
