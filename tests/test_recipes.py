@@ -162,7 +162,8 @@ def test_published_figures(recipe, name, values):
 
 @pytest.mark.parametrize(
     ("recipe", "values"),
-    [("dncnn_30", (33.78, 28.37, 18.84, 15.21, 12.91)), ("bfcnn_30", (33.67, 28.25, 26.05, 24.68, 23.26)), ("bfcnn", (33.72, 28.31, 26.18, 24.88, 23.57))],
+    [("dncnn_30", (33.78, 28.37, 18.84, 15.21, 12.91)), ("bfcnn_30", (33.67, 28.25, 26.05, 24.68, 23.26)),
+     ("bfcnn", (33.72, 28.31, 26.18, 24.88, 23.57))],
 )  # fmt: skip
 def test_figures_published_with_the_bias_free_networks(recipe, values):
     found, chosen = recipes.find(recipe, "paper")
