@@ -3,6 +3,7 @@
 import pytest
 import torch
 import torch.nn.functional as F
+from torch._dynamo.testing import CompileCounter
 
 from course_lib import metrics, noise, recipes, rng
 from course_lib.denoising import gradual
@@ -66,6 +67,16 @@ def test_initial_weights_are_functions_of_the_seed():
 def test_output_is_float32_under_autocast():
     with torch.autocast("cpu", dtype=torch.bfloat16), torch.no_grad():
         assert network()(drawn(1, 1, 8, 8)).dtype == torch.float32
+
+
+def test_one_graph():
+    model, counter = network(), CompileCounter()
+    compiled = torch.compile(model, backend=counter, fullgraph=True, dynamic=False)
+    noisy = drawn(2, 1, 8, 8)
+    with torch.no_grad():
+        assert torch.allclose(compiled(noisy), model(noisy))
+        compiled(noisy)
+    assert counter.frame_count == 1
 
 
 # --- noise and training ---------------------------------------------------------------------------------------------------
