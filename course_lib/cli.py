@@ -30,6 +30,7 @@ def parser() -> argparse.ArgumentParser:
     evaluate.add_argument("--preset", help="whose test data are used; default paper, or quick where there is none")
     evaluate.add_argument("--checkpoint", type=Path, help="a checkpoint of `course train`; default: the shipped weights")
     evaluate.add_argument("--data", help="one data set to evaluate on, rather than those of the preset")
+    evaluate.add_argument("--extend", action="store_true", help="measure what the record of the shipped network lacks, and add it there")
 
     verify = commands.add_parser("verify", help="evaluate the shipped networks again and compare with their records")
     verify.add_argument("recipes", nargs="*", help="default: all that are recorded")
@@ -67,7 +68,8 @@ def _list(options) -> int:
         print(f"{name}: {recipe.title}")
         for preset, chosen in recipe.presets.items():
             settings, tests = chosen.settings, ", ".join(test.data for test in chosen.test)
-            print(f"  {preset:6} {settings.steps:,} steps of {settings.batch_size} on {chosen.train[0]}; tested on {tests}")
+            images = ", ".join(data for data, _ in (chosen.train, *chosen.more))
+            print(f"  {preset:6} {settings.steps:,} steps of {settings.batch_size} on {images}; tested on {tests}")
         for preset in recipe.presets:
             if results.path(name, preset).is_file():
                 _compare(results.read(name, preset))
@@ -137,9 +139,13 @@ def _train(options) -> int:
 def _evaluate(options) -> int:
     from course_lib import devices, recipes, results, runs
 
-    recipes.find(options.recipe, "quick")
-    options.preset = options.preset or ("paper" if "paper" in recipes.RECIPES[options.recipe].presets else "quick")
+    options.preset = options.preset or ("paper" if "paper" in recipes.named(options.recipe).presets else "quick")
     recipe, preset = recipes.find(options.recipe, options.preset)
+    if options.extend:
+        if options.checkpoint or options.data:
+            raise ValueError("--extend is about the shipped network on all data of its record: leave out --checkpoint and --data.")
+        _compare(runs.extend(options.recipe, options.preset))
+        return 0
     if recipe.to_ship is None and not options.checkpoint:
         raise ValueError(f"no weights of {options.recipe} are shipped: train it, and give its --checkpoint.")
     if options.checkpoint:
@@ -165,7 +171,7 @@ def _verify(options) -> int:
     from course_lib import recipes, results, verify
 
     for name in options.recipes:
-        recipes.find(name, "quick")
+        recipes.named(name)
     chosen = [run for run in results.recorded() if not options.recipes or run[0] in options.recipes]
     if not chosen:
         raise ValueError(f"nothing is recorded of {', '.join(options.recipes) or 'any recipe'}; course list shows what is.")

@@ -387,11 +387,16 @@ RECIPES: dict[str, Recipe] = {
 }  # fmt: skip
 
 
-def find(recipe: str, preset: str) -> tuple[Recipe, Preset]:
-    """The recipe and its preset; ``ValueError`` with the names there are for an unknown one."""
+def named(recipe: str) -> Recipe:
+    """The recipe of that name; ``ValueError`` with the names there are for an unknown one."""
     if recipe not in RECIPES:
         raise ValueError(f'unknown recipe "{recipe}"{meant(recipe, RECIPES)}; there are {", ".join(RECIPES)}.')
-    presets = RECIPES[recipe].presets
+    return RECIPES[recipe]
+
+
+def find(recipe: str, preset: str) -> tuple[Recipe, Preset]:
+    """The recipe and its preset; ``ValueError`` with the names there are for an unknown one."""
+    presets = named(recipe).presets
     if preset not in presets:
         raise ValueError(f'unknown preset "{preset}"{meant(preset, presets)}; {recipe} has {", ".join(presets)}.')
     return RECIPES[recipe], presets[preset]

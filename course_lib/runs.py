@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import nn
 
-from course_lib import checkpoints, data, project, recipes, results, training, weights
+from course_lib import checkpoints, data, devices, project, recipes, results, training, weights
 
 Figures = dict[str, dict[str, dict[str, float]]]
 """Data set -> metric -> image (or seed) -> value."""
@@ -153,6 +153,39 @@ def record(recipe: str, preset: str, file: Path, *, note: str = "", folder: Path
     return _written(entry, folder)
 
 
+def extend(recipe: str, preset: str, *, folder: Path | None = None) -> dict:
+    """Measure with the shipped weights what the recipe tests and the record of its run lacks, and write the record again.
+
+    So a new metric or test set needs no new training. What is there is not measured again.
+
+    Args:
+        recipe, preset: of the record.
+        folder: write below this one instead of ``data/``.
+
+    Raises:
+        results.RecordError, weights.WeightsError: if there is no record, or no weights, or they are damaged.
+        ValueError: if the record lacks nothing.
+    """
+    found, chosen = recipes.find(recipe, preset)
+    entry = results.read(recipe, preset)
+    model = shipped(recipe, preset).to(devices.default())
+    added = {}
+    for test in chosen.test:
+        there = entry["per_image"].get(test.data, {})
+        lacking = {name: measure for name, measure in test.metrics.items() if name not in there}
+        if lacking:
+            images = found.load(test.data, test.split)
+            added[test.data] = dataclasses.replace(test, metrics=lacking).figures(images, model)
+            entry["data"]["test"].setdefault(test.data, images.source)
+    if not added:
+        raise ValueError(f"the record of {recipe}, {preset} preset, has everything that the recipe tests.")
+    for name, kind in (("metrics", means(added)), ("per_image", added)):
+        for data_set, values in _rounded(kind).items():
+            entry[name].setdefault(data_set, {}).update(values)
+    entry["paper"] = found.paper if preset == "paper" else {}
+    return _written(entry, folder)
+
+
 def record_seeds(
     recipe: str,
     preset: str,
@@ -221,12 +254,17 @@ def _entry(recipe, preset, settings: dict, figures: Figures, kind: str, *, preci
         "seconds": round(seconds, 1),
         "steps": steps,
         "throughput": {"patches_per_second": round(steps * settings["batch_size"] / seconds, 2)},
-        "metrics": {d: {m: round(v, 4) for m, v in metrics.items()} for d, metrics in means(figures).items()},
-        kind: {d: {m: {n: round(x, 4) for n, x in v.items()} for m, v in ms.items()} for d, ms in figures.items()},
+        "metrics": _rounded(means(figures)),
+        kind: _rounded(figures),
         "paper": found.paper if preset == "paper" else {},
         "short": settings["steps"] * settings["batch_size"] < recipes.budget(chosen.settings),
         "note": note,
     }
+
+
+def _rounded(figures):
+    """Every number of a nested dictionary to four places."""
+    return round(figures, 4) if isinstance(figures, float) else {name: _rounded(part) for name, part in figures.items()}
 
 
 def _written(entry: dict, folder: Path | None) -> dict:

@@ -178,6 +178,8 @@ MISTAKES = {
     "channels": (["train", "dncnn_s", "channels=3"], "channels = 3, but the training images have 1"),
     "patch size": (["train", "dncnn_s", "patch_size=500"], "patch_size = 500, but the smallest image side is"),
     "checkpoint": (["evaluate", "dncnn_s", "--checkpoint", "nowhere.ckpt"], "nowhere.ckpt"),
+    "extension of a part": (["evaluate", "dncnn_s", "--extend", "--data", "photos"], "leave out --checkpoint and --data"),
+    "extension of nothing": (["evaluate", "dncnn_s", "--extend"], 'no run "dncnn_s" with preset "paper" is recorded'),
     "shipped weights": (["evaluate", "dncnn_s"], 'no run "dncnn_s" with preset "paper" is recorded; recorded runs: none'),
 }  # fmt: skip
 

@@ -288,6 +288,25 @@ def test_single_precision_where_half_moves_a_figure(home, monkeypatch):
     assert all(torch.equal(t, expected[n]) for n, t in runs.shipped("dncnn_s", "quick").state_dict().items())
 
 
+def test_a_record_is_extended_by_what_it_lacks(home, monkeypatch):
+    whole = runs.record("dncnn_b", "paper", trained("dncnn_b", "paper", home)[1])
+    with pytest.raises(ValueError, match="has everything that the recipe tests"):
+        runs.extend("dncnn_b", "paper")
+    found, chosen = recipes.find("dncnn_b", "paper")
+    fewer = tuple(replace(test, metrics={"psnr_25": test.metrics["psnr_25"]}) for test in chosen.test[1:])
+    with monkeypatch.context() as patched:
+        patched.setitem(recipes.RECIPES, "dncnn_b", replace(found, presets={"paper": replace(chosen, test=fewer)}, paper={}))
+        small = runs.record("dncnn_b", "paper", home / "dncnn_b.paper.ckpt")
+    assert list(small["metrics"]) == ["set12", "photos"] and list(small["metrics"]["set12"]) == ["psnr_25"]
+    measured = []
+    monkeypatch.setattr(dncnn.metrics, "psnr", lambda *a, _psnr=dncnn.metrics.psnr, **k: measured.append(1) or _psnr(*a, **k))
+    extended = runs.extend("dncnn_b", "paper")
+    assert len(measured) == 2 * (3 + 2 + 2), "what was there is not measured again"
+    for part in ("metrics", "per_image", "paper"):
+        assert extended[part] == whole[part]
+    assert extended["data"] == whole["data"] and results.read("dncnn_b") == extended
+
+
 def test_an_unfinished_checkpoint_is_not_recorded(home, monkeypatch):
     draw = dncnn.batch
 
