@@ -11,7 +11,8 @@ from pathlib import Path
 import browser
 import pytest
 
-CHAPTERS = ("00_start_here", "08_dncnn")  # with a noise lab
+CHAPTERS = ("00_start_here", "08_dncnn", "09_ffdnet")  # with a noise lab
+WITH_RESTORATIONS = ("09_ffdnet",)
 WITH_FIGURES = ("01_templates", "02_siamese", "03_triplet")  # with labs of figures
 KNOWN = (  # harmless words of the theme
     "Identifier 'THEBE_JS_URL' has already been declared",  # sphinx-thebe writes its constant twice
@@ -247,6 +248,31 @@ def test_degradations(address, visit):
         assert len(digests) == len(set(strengths)) == 9
         noise = browser.pixels(page.locator(IMAGE))["digest"]
         assert noise not in digests, "the other lab of the page is another one"
+
+
+@pytest.mark.parametrize("chapter", WITH_RESTORATIONS)
+def test_restorations(chapter, address, visit):
+    """Every pair of a choice and a position is another picture, with words that say which it is."""
+    with visit(f"{address}/{chapter}.html") as page:
+        labs = page.locator(".restoration-lab").all()
+        assert labs
+        for lab in labs:
+            told, choice = (label.split("\n")[0].strip() for label in lab.locator("label").all_inner_texts())
+            slider, digests = lab.locator("input"), set()
+            last = int(slider.get_attribute("max"))
+            choices = lab.locator("option").all_inner_texts()
+            for chosen in choices:
+                lab.locator("select").select_option(chosen)
+                slider.focus()
+                page.keyboard.press("Home")
+                for _ in range(last + 1):
+                    position, alt = lab.locator("output").inner_text(), lab.locator("img").get_attribute("alt")
+                    assert f", {choice.split()[0]} {chosen}, {told} {position}: left the degraded photo, " in alt
+                    titles = lab.locator(".lab-titles span").all_inner_texts()
+                    assert all(title.split(", ")[1] in alt for title in titles[:2])
+                    digests.add(browser.pixels(lab.locator("img"))["digest"])
+                    page.keyboard.press("ArrowRight")
+            assert len(digests) == len(choices) * (last + 1)
 
 
 @pytest.mark.parametrize("chapter", WITH_FIGURES)
