@@ -10,7 +10,7 @@ from course_lib import data, devices, results, runs
 TOLERANCE_DB = 0.02
 """Largest difference between recorded and repeated figure, far more than rounding and far less than a finding."""
 FEW = 1
-"""Images of each data set that are evaluated unless all are asked for: the course ships many networks, and one would show a change."""
+"""How many images of each data set are evaluated unless all are asked for; the networks are many, and one image would show a change."""
 
 
 @dataclass(frozen=True)

@@ -74,7 +74,7 @@ def measure(
     seed: int = 0,
     inputs: Callable[[int], Tensor] | None = None,
 ) -> Tensor:
-    """The mean of |gradient of the central output pixel| over inputs, scaled to 1 at its largest: ``(side, side)``.
+    """The mean absolute gradient of the central output pixel over inputs, scaled to 1 at its largest: ``(side, side)``.
 
     Args:
         make: a function of the number of a draw that returns the network for it, one image ``(1, 1, H, W)`` to another: a new
