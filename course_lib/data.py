@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from course_lib import project, typeset
+from course_lib import project, rng, typeset
 
 PHOTOS_TRAIN = ("coffee", "rocket", "china", "stereo_motorcycle", "brick", "gravel", "grass", "coins", "moon",
                 "immunohistochemistry")  # fmt: skip
@@ -241,7 +241,7 @@ def _digits(name, split, root, color, download):
 def _sheets(name, split, root, color, download):
     digits = _digits("digits", split, root, color, download)
     count, side = len(digits) // SHEET**2, digits.images.shape[-1]
-    mixed = digits.images[torch.randperm(len(digits), generator=torch.Generator().manual_seed(0))[: count * SHEET**2]]  # they come by class
+    mixed = digits.images[torch.randperm(len(digits), generator=rng.generator(0, 0, 0, "sheets"))[: count * SHEET**2]]  # they come by class
     sheets = mixed.view(count, SHEET, SHEET, side, side).transpose(2, 3).reshape(count, 1, SHEET * side, SHEET * side)
     source = f"{digits.source}, {SHEET}×{SHEET} on a sheet"
     return Dataset(name, sheets, source, tuple(f"sheet {i}" for i in range(count)))

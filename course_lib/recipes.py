@@ -138,6 +138,7 @@ def figures(protocol: str, values: dict[str, dict[str, float]]) -> dict[str, dic
 
 QUICK = dict(depth=8, width=32, batch_norm=False, zero_last=True, batch_size=16, steps=1000, learning_rate=2e-3,
              final_learning_rate=0.0, schedule="cosine", warmup_steps=20, scales=(1.0, 0.5), log_every=25)  # fmt: skip
+QUICK_BEYOND = {**QUICK, "batch_norm": True, "batch_size": 8, "patch_size": 32, "steps": 900}  # constants are what it is about
 QUICK_FFDNET = dict(depth=6, batch_norm=False, centred=True, patch_size=40, batch_size=8, steps=1200, final_learning_rate=0.0,
                     schedule="cosine", warmup_steps=20, scales=(1.0, 0.5), log_every=25)  # fmt: skip
 BLIND = dict(depth=20, patch_size=50, sigma_255=(0.0, 55.0), steps=150_000)  # 50 epochs of 128 × 3,000 patches
@@ -187,7 +188,7 @@ def trained_up_to(title: str, method: ModuleType, network: type[nn.Module], sigm
     return Recipe(
         title, method, network, method.folded, {"batch_norm": False},
         {
-            "quick": Preset(method.Settings(**QUICK, **trained), ("photos", "train"), (Test("photos", "test", tests),)),
+            "quick": Preset(method.Settings(**QUICK_BEYOND, **trained), ("photos", "train"), (Test("photos", "test", tests),)),
             "paper": Preset(bfcnn.Settings(**trained), ("bsd400", None),
                             (Test("bsd68", None, tests), Test("photos", "test", tests))),
         },
@@ -220,19 +221,25 @@ def gradual_recipe(title: str, on: Sequence[str], *, start: str = "", peak: floa
     return Recipe(title, gradual, gradual.GradualDenoiser, common.unchanged, {}, presets, {}, start=start)
 
 
-def untouched(measure: Callable[..., list[float]], strength: float) -> Measure:
+def untouched(measure: Callable[..., list[float]], *strength: float) -> Measure:
     """What a measure of ``denoising.evaluation`` gives without any network: how good the degraded images are."""
-    return lambda network, images, indices=None: measure(lambda degraded: degraded, images, strength, indices=indices)
+    return lambda network, *images, indices=None: measure(lambda degraded: degraded, *images, *strength, indices=indices)
 
 
-CAMERAS = {"camera": {}, "jpeg": {"quality": 80}}
-TAKEN = {f"psnr_{name}": partial(cbdnet.evaluate_camera, sigma_s=0.08, sigma_c=0.03, **more) for name, more in CAMERAS.items()} | {
-    f"input_{name}": untouched(partial(evaluation.psnr_of_camera, sigma_c=0.03, **more), 0.08) for name, more in CAMERAS.items()
+def restored(measure: Callable[..., list[float]], *strength: float) -> Measure:
+    """What it gives for a network."""
+
+    def measured(network: nn.Module, *images, indices: Sequence[int] | None = None) -> list[float]:
+        return measure(network.denoise, *images, *strength, indices=indices, device=next(network.parameters()).device)
+
+    return measured
+
+
+CAMERAS = {"camera": evaluation.psnr_of_camera, "jpeg": partial(evaluation.psnr_of_camera, quality=80)}
+TAKEN = {f"psnr_{name}": restored(measure, 0.08, 0.03) for name, measure in CAMERAS.items()} | {
+    f"input_{name}": untouched(measure, 0.08, 0.03) for name, measure in CAMERAS.items()
 }
-REAL = {
-    "psnr": cbdnet.evaluate,
-    "input": lambda network, noisy, clean, indices=None: evaluation.psnr_of_pairs(lambda images: images, noisy, clean, indices=indices),
-}
+REAL = {"psnr": restored(evaluation.psnr_of_pairs), "input": untouched(evaluation.psnr_of_pairs)}
 GRAY, COLOR = at_sigmas(15.0, 25.0, 50.0), at_sigmas(15.0, 25.0, 35.0, 50.0)
 UPSCALED = {f"psnr_x{scale}": partial(dncnn.evaluate_upscaled, scale=scale) for scale in (2, 3, 4)} | {
     f"input_x{scale}": untouched(evaluation.psnr_upscaled, scale) for scale in (2, 3, 4)
@@ -352,7 +359,7 @@ RECIPES: dict[str, Recipe] = {
             "quick": Preset(dncnn.Settings(**QUICK, channels=3, sigma_255=(0.0, 55.0)), ("photos", "train"),
                             (Test("photos", "test", COLOR),)),
             "paper": Preset(dncnn.Settings(**BLIND, channels=3), ("cbsd432", None),
-                            (Test("cbsd68", None, COLOR), Test("photos", "test", COLOR))),
+                            (Test("cbsd68", None, COLOR), OfPairs("cc15", None, REAL), Test("photos", "test", {**COLOR, **TAKEN}))),
         },
         figures("quantised", {"cbsd68": {"psnr_15": 33.89, "psnr_25": 31.23, "psnr_35": 29.58, "psnr_50": 27.92}}),
         color=True,

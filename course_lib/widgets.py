@@ -306,22 +306,52 @@ class DegradationLab(Lab):
         return frames, (len(next(iter(frames.values()))) - 1) // 2, restorer
 
 
-class RestorationLab(Lab):
+class RowLab(Lab):
+    """What the labs of rows share: a choice of the row, and a slider for the position in it."""
+
+    def __init__(self, rows, photos, slider, choice, start, page_size, page_bytes):
+        super().__init__(photos, page_size, page_bytes)
+        self.rows = {name: dict(row) for name, row in rows.items()}
+        self.slider, self.choice, self.start = slider, choice, start
+
+    def _frame_at(self, photo: str | None, chosen: str, position: str, size: int | None) -> Frame:
+        """The frame of a row and a position, of a photo where there are some."""
+        raise NotImplementedError
+
+    def _controls(self) -> list:
+        import ipywidgets
+
+        options = [(name, i) for i, name in enumerate(next(iter(self.rows.values())))]
+        self.position = ipywidgets.SelectionSlider(options=options, value=self.start, description=self.slider)
+        # A choice of one would be a dead control.
+        several, photos = len(self.rows) > 1, bool(self.photos)
+        self.chosen = ipywidgets.Dropdown(options=list(self.rows), description=self.choice) if several else None
+        self.photo = ipywidgets.Dropdown(options=list(self.photos), description="photo") if photos else None
+        return [control for control in (self.chosen, self.position, self.photo) if control is not None]
+
+    def _chosen(self) -> Frame:
+        chosen = self.chosen.value if self.chosen else next(iter(self.rows))
+        return self._frame_at(self.photo and self.photo.value, chosen, list(self.rows[chosen])[self.position.value], None)
+
+    def _page_frames(self):
+        count, photo = sum(map(len, self.rows.values())), next(iter(self.photos), None)
+        if count > MOST_FRAMES:  # before they are computed
+            raise ValueError(f"{count} frames, but at most {MOST_FRAMES}: give fewer positions.")
+        frames = {name: [self._frame_at(photo, name, position, self.page_size) for position in row] for name, row in self.rows.items()}
+        return frames, self.start, ""
+
+
+class RestorationLab(RowLab):
     """A slider and a choice over pairs of a degradation and a restoration; made by :func:`restoration_lab`."""
 
     kind = "restoration-lab"
-
-    def __init__(self, restorations, photos, slider, choice, start, page_size, page_bytes):
-        super().__init__(photos, page_size, page_bytes)
-        self.restorations = {name: dict(row) for name, row in restorations.items()}
-        self.slider, self.choice, self.start = slider, choice, start
 
     def frame(self, photo: str, chosen: str, position: str, size: int | None = None) -> Restored:
         """What is shown for one photo, choice and position; computed once each."""
         key = (photo, chosen, position, size)
         if key not in self._frames:
             clean = self._photo(photo, size)
-            degrade, restore = self.restorations[chosen][position]
+            degrade, restore = self.rows[chosen][position]
             self._frames[key] = self._frame(
                 restore, degrade(clean), clean, ("degraded", "restored"), position,
                 f"{photo}, {self.choice} {chosen}, {self.slider} {position}: "
@@ -329,68 +359,25 @@ class RestorationLab(Lab):
             )  # fmt: skip
         return self._frames[key]
 
-    def _controls(self) -> list:
-        import ipywidgets
-
-        options = [(name, i) for i, name in enumerate(next(iter(self.restorations.values())))]
-        self.chosen = ipywidgets.Dropdown(options=list(self.restorations), description=self.choice)
-        self.position = ipywidgets.SelectionSlider(options=options, value=self.start, description=self.slider)
-        self.photo = ipywidgets.Dropdown(options=list(self.photos), description="photo")
-        return [self.chosen, self.position, self.photo]
-
-    def _chosen(self) -> Frame:
-        row = self.restorations[self.chosen.value]
-        return self.frame(self.photo.value, self.chosen.value, list(row)[self.position.value])
-
-    def _page_frames(self):
-        count, photo = sum(map(len, self.restorations.values())), next(iter(self.photos))
-        if count > MOST_FRAMES:  # before they are computed
-            raise ValueError(f"{count} frames, but at most {MOST_FRAMES}: give fewer positions.")
-        frames = {
-            name: [self.frame(photo, name, position, self.page_size) for position in row] for name, row in self.restorations.items()
-        }
-        return frames, self.start, ""
+    def _frame_at(self, photo, chosen, position, size):
+        return self.frame(photo, chosen, position, size)
 
 
-class FigureLab(Lab):
+class FigureLab(RowLab):
     """A slider and a choice over figures; made by :func:`figure_lab`."""
 
     kind = "figure-lab"
-
-    def __init__(self, drawings, slider, choice, start, page_bytes):
-        super().__init__({}, 0, page_bytes)
-        self.drawings = {name: dict(row) for name, row in drawings.items()}
-        self.slider, self.choice, self.start = slider, choice, start
 
     def frame(self, chosen: str, position: str) -> Drawn:
         """What is shown for a choice and a position; drawn once each."""
         key = (chosen, position)
         if key not in self._frames:
-            drawing = self.drawings[chosen][position]()
+            drawing = self.rows[chosen][position]()
             self._frames[key] = Drawn(plots.rendered(drawing.figure), drawing.title, drawing.alt, position)
         return self._frames[key]
 
-    def _controls(self) -> list:
-        import ipywidgets
-
-        positions = list(next(iter(self.drawings.values())))
-        options = [(name, i) for i, name in enumerate(positions)]
-        self.position = ipywidgets.SelectionSlider(options=options, value=self.start, description=self.slider)
-        if len(self.drawings) == 1:
-            self.chosen = None
-            return [self.position]
-        self.chosen = ipywidgets.Dropdown(options=list(self.drawings), description=self.choice)
-        return [self.chosen, self.position]
-
-    def _chosen(self) -> Drawn:
-        chosen = self.chosen.value if self.chosen else next(iter(self.drawings))
-        return self.frame(chosen, list(self.drawings[chosen])[self.position.value])
-
-    def _page_frames(self):
-        count = sum(map(len, self.drawings.values()))
-        if count > MOST_FRAMES:  # before they are drawn
-            raise ValueError(f"{count} frames, but at most {MOST_FRAMES}: give fewer positions.")
-        return {name: [self.frame(name, position) for position in row] for name, row in self.drawings.items()}, self.start, ""
+    def _frame_at(self, photo, chosen, position, size):
+        return self.frame(chosen, position)
 
 
 def noise_lab(
@@ -518,7 +505,7 @@ def figure_lab(
         ValueError: for no or more than three rows, rows of different positions, or a start that is no position.
     """
     _require_rows(drawings, start)
-    return FigureLab(drawings, slider, choice, start, page_bytes)
+    return FigureLab(drawings, {}, slider, choice, start, 0, page_bytes)
 
 
 def _require_rows(given: Mapping[str, Mapping[str, object]], start: int) -> None:

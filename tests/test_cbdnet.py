@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from course_lib import batches, camera, noise, rng, training
-from course_lib.denoising import cbdnet, common
+from course_lib.denoising import cbdnet, common, evaluation
 
 TINY = dict(width=4, estimator_width=4, patch_size=16, batch_size=4, steps=4, precision="32-true", log_every=2)
 
@@ -132,11 +132,11 @@ def test_evaluate_is_the_psnr_of_each_pair():
     assert cbdnet.evaluate(model, noisy, clean, indices=[2]) == values[2:]
 
 
-def test_evaluate_camera_by_hand():
+def test_psnr_of_camera_by_hand():
     model = cbdnet.CBDNet(cbdnet.Settings(**TINY)).eval()
     images = photos(2)
     for quality in (None, 60):
-        values = cbdnet.evaluate_camera(model, images, 0.1, 0.02, quality=quality, seed=4)
+        values = evaluation.psnr_of_camera(model.denoise, images, 0.1, 0.02, quality=quality, seed=4)
         for index, (image, value) in enumerate(zip(images, values, strict=True)):
             clean = image[None] / 255
             noisy, _ = camera.photograph(clean, 0.1, 0.02, rng.generator(4, index, 0, "test noise"), pattern="RGGB")
@@ -144,7 +144,8 @@ def test_evaluate_camera_by_hand():
             rounded = (model.denoise(noisy).clamp(0, 1) * 255).round().double()
             expected = 10 * torch.log10(255**2 / (rounded - image.double()).square().mean())
             assert value == pytest.approx(expected.item(), abs=1e-3)
-        assert cbdnet.evaluate_camera(model, images, 0.1, 0.02, quality=quality, seed=4, indices=[1]) == values[1:]
+        again = evaluation.psnr_of_camera(model.denoise, images, 0.1, 0.02, quality=quality, seed=4, indices=[1])
+        assert again == values[1:]
 
 
 def test_the_shipped_form_is_a_copy():

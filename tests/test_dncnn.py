@@ -19,7 +19,7 @@ from torch._dynamo.testing import CompileCounter
 
 from course_lib import rng, weights
 from course_lib.batches import ImagePool
-from course_lib.denoising import dncnn
+from course_lib.denoising import bfcnn, dncnn
 
 REPOSITORY = Path(dncnn.__file__).parent.parent.parent
 
@@ -97,6 +97,19 @@ def test_initial_weights(channels):
             assert abs(weights.mean().item()) < 5 * sigma / math.sqrt(n)
             assert weights.abs().max() > 2 * sigma  # not uniform, which ends at 1.73 σ
             assert layer.bias is None or torch.equal(layer.bias, torch.zeros_like(layer.bias))
+
+
+@pytest.mark.parametrize("cls", [dncnn.DnCNN, bfcnn.BFCNN])
+def test_a_centred_start_is_orthogonal_and_sees_one_pixel_only(cls):
+    model = cls(dncnn.Settings(depth=4, width=8, centred=True, batch_norm=False)).eval()
+    for layer in model.layers:
+        if isinstance(layer, nn.Conv2d):
+            middle = layer.weight.detach()[:, :, 1, 1].numpy()
+            assert np.abs(np.linalg.svd(middle, compute_uv=False) - 2**0.5).max() < 1e-5
+            assert layer.weight.count_nonzero() == layer.weight[:, :, 1, 1].count_nonzero() and layer.weight.requires_grad
+    noisy = torch.rand(1, 1, 9, 9, generator=seeded()).requires_grad_()
+    model(noisy)[0, 0, 4, 4].backward()
+    assert noisy.grad.nonzero().tolist() == [[0, 0, 4, 4]]
 
 
 def test_initial_weights_depend_on_the_seed_only():

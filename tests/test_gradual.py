@@ -64,6 +64,16 @@ def test_initial_weights_are_functions_of_the_seed():
     assert all(layer.bias.eq(0.01).all() for layer in a.layers)
 
 
+def test_a_centred_start_sees_one_pixel_only():
+    model = network(centred=True)
+    for layer in model.layers:
+        values = torch.linalg.svdvals(layer.weight.detach()[:, :, 1, 1])
+        assert torch.allclose(values, torch.tensor(2.0).sqrt(), atol=1e-5) and layer.bias.eq(0.01).all()
+    noisy = drawn(1, 1, 9, 9).requires_grad_()
+    model(noisy)[0, 0, 4, 4].backward()
+    assert noisy.grad.nonzero().tolist() == [[0, 0, 4, 4]]
+
+
 def test_output_is_float32_under_autocast():
     with torch.autocast("cpu", dtype=torch.bfloat16), torch.no_grad():
         assert network()(drawn(1, 1, 8, 8)).dtype == torch.float32

@@ -348,7 +348,7 @@ def test_evaluate_on_one_data_set(home):
     gray, colour = (dncnn.DnCNN(dncnn.Settings(depth=2, width=4, channels=channels)) for channels in (1, 3))
     assert list(runs.evaluate("dncnn_s", "paper", gray, only="set12")) == ["set12"]
     assert list(runs.evaluate("cdncnn_b", "paper", colour, only="photos")["photos"]) == [
-        "psnr_15", "psnr_25", "psnr_35", "psnr_50"]  # fmt: skip
+        "psnr_15", "psnr_25", "psnr_35", "psnr_50", "psnr_camera", "psnr_jpeg", "input_camera", "input_jpeg"]  # fmt: skip
 
 
 def test_evaluate_the_smallest_images(home, monkeypatch):

@@ -76,8 +76,8 @@ class BFCNN(nn.Module):
     """DnCNN's layers without biases and with :class:`BiasFreeNorm`; ``forward`` returns the **residual**.
 
     Args:
-        settings: ``depth``, ``width``, ``channels``, ``batch_norm`` and ``zero_last`` are used.
-        seed: of the initial weights, normal with variance 2 / (9 · inputs).
+        settings: ``depth``, ``width``, ``channels``, ``batch_norm``, ``zero_last`` and ``centred`` are used.
+        seed: of the initial weights, see :func:`course_lib.denoising.dncnn.initialise`.
     """
 
     def __init__(self, settings: dncnn.Settings, *, seed: int = 0):
@@ -96,7 +96,7 @@ class BFCNN(nn.Module):
         generator = rng.generator(seed, 0, 0, "initial weights")
         for layer in self.layers:
             if isinstance(layer, nn.Conv2d):
-                nn.init.kaiming_normal_(layer.weight, nonlinearity="relu", generator=generator)
+                dncnn.initialise(layer.weight, settings, generator)
         if settings.zero_last:
             nn.init.zeros_(self.layers[-1].weight)
 

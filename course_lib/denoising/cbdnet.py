@@ -256,20 +256,3 @@ def step(model: nn.Module, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
 def evaluate(model: CBDNet, noisy: Sequence[Tensor], clean: Sequence[Tensor], *, indices: Sequence[int] | None = None) -> list[float]:
     """PSNR in dB of real photographs; see :func:`course_lib.denoising.evaluation.psnr_of_pairs`."""
     return evaluation.psnr_of_pairs(model.denoise, noisy, clean, indices=indices, device=next(model.parameters()).device)
-
-
-def evaluate_camera(
-    model: CBDNet,
-    images: Iterable[Tensor],
-    sigma_s: float,
-    sigma_c: float,
-    *,
-    quality: int | None = None,
-    indices: Sequence[int] | None = None,
-    seed: int = 0,
-) -> list[float]:
-    """PSNR in dB of photographs taken by a simulated camera; see :func:`course_lib.denoising.evaluation.psnr_of_camera`."""
-    device = next(model.parameters()).device
-    return evaluation.psnr_of_camera(
-        model.denoise, images, sigma_s, sigma_c, quality=quality, indices=indices, seed=seed, device=device
-    )

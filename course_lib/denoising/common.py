@@ -71,6 +71,33 @@ def psnr(
     return evaluation.psnr_per_image(denoise, images, sigma, protocol=protocol, indices=indices, seed=seed, device=device)
 
 
+def image_loss(denoised: Tensor, clean: Tensor) -> Tensor:
+    r""":math:`\frac{1}{2N}\sum_{i=1}^N \lVert \hat y_i - y_i \rVert_F^2`, a scalar; both ``(N, C, H, W)``."""
+    return (denoised - clean).square().sum() / (2 * len(denoised))
+
+
+def image_step(denoised: Tensor, clean: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+    """The loss of a denoised batch, and its PSNR in dB, of all patches together: for networks that return the clean image."""
+    error = (denoised.detach() - clean).square().mean()
+    return image_loss(denoised, clean), {"psnr": -10 * torch.log10(error)}
+
+
+def orthogonal(kernel: Tensor, *, centred: bool, gain: float, generator: torch.Generator) -> None:
+    """Start a kernel ``(out, in, 3, 3)`` with all singular values equal to ``gain``, in place.
+
+    Args:
+        kernel: as the matrix (out × 9·in) that maps a neighbourhood to a pixel.
+        centred: only the middle tap is filled, and the other eight are zero, so that a pixel stays where it is until training
+            finds a reason to mix it with its neighbours: a deep network then learns much sooner (Xiao et al., 2018).
+        gain: 1, or √2 where half of the signal's energy goes into a rectifier.
+        generator: of the random rotation.
+    """
+    start = kernel.detach()
+    if centred:
+        start = start.zero_()[:, :, 1, 1]
+    nn.init.orthogonal_(start, gain=gain, generator=generator)
+
+
 def unchanged(model: nn.Module) -> nn.Module:
     """The form in which a network is shipped that has nothing to fold: a copy in evaluation mode."""
     return copy.deepcopy(model).eval()

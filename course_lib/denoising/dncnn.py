@@ -45,6 +45,7 @@ class Settings(Plan):
     channels: int = 1  # 1 gray, 3 colour
     batch_norm: bool = True  # after every convolution but the first and the last
     zero_last: bool = False  # start with the last convolution at zero, so that the untrained network returns its input
+    centred: bool = False  # start orthogonal in the kernels' middle taps and with zeros in the others, instead of He's way
     # the training patches
     patch_size: int = 40  # side in pixels: 40 for one σ, 50 blind
     scales: tuple[float, ...] = (1.0, 0.9, 0.8, 0.7)  # each training image enters at these sizes
@@ -84,8 +85,8 @@ class DnCNN(nn.Module):
     """Conv + ReLU, then depth - 2 times Conv + BN + ReLU, then Conv; ``forward`` returns the **residual**.
 
     Args:
-        settings: ``depth``, ``width``, ``channels``, ``batch_norm`` and ``zero_last`` are used.
-        seed: of the initial weights, normal with variance 2 / (9 · inputs) as He et al. (2015) derive for ReLU.
+        settings: ``depth``, ``width``, ``channels``, ``batch_norm``, ``zero_last`` and ``centred`` are used.
+        seed: of the initial weights, see :func:`initialise`.
 
     As in the original, convolutions before batch normalisation have no bias (its β is one). Without it they have.
     """
@@ -106,7 +107,7 @@ class DnCNN(nn.Module):
         generator = rng.generator(seed, 0, 0, "initial weights")
         for layer in self.layers:
             if isinstance(layer, nn.Conv2d):
-                nn.init.kaiming_normal_(layer.weight, nonlinearity="relu", generator=generator)
+                initialise(layer.weight, settings, generator)
                 if layer.bias is not None:
                     nn.init.zeros_(layer.bias)
         if settings.zero_last:
@@ -133,6 +134,14 @@ class DnCNN(nn.Module):
             RuntimeError: in training mode, where batch normalisation would use and change the statistics of ``noisy``.
         """
         return common.without_residual(self, noisy)
+
+
+def initialise(kernel: Tensor, settings: Settings, generator: torch.Generator) -> None:
+    """Normal with variance 2 / (9 · inputs), as He et al. (2015) derive for ReLU; or centred, where the settings say so."""
+    if settings.centred:
+        common.orthogonal(kernel, centred=True, gain=math.sqrt(2), generator=generator)
+    else:
+        nn.init.kaiming_normal_(kernel, nonlinearity="relu", generator=generator)
 
 
 def loss(residual: Tensor, true_noise: Tensor) -> Tensor:

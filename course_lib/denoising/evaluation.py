@@ -41,7 +41,7 @@ def psnr_per_image(
         device: where the denoiser computes.
     """
     values = []
-    for index, image in _chosen(images, indices):
+    for index, image in chosen(images, indices):
         clean = to_float(image)[None]
         noisy = test_noise(clean, sigma, index, seed=seed)
         denoised = denoiser(noisy.to(device), sigma).cpu()
@@ -72,7 +72,7 @@ def psnr_upscaled(
         device: where the restorer computes.
     """
     values = []
-    for _, image in _chosen(images, indices):
+    for _, image in chosen(images, indices):
         height, width = (side - side % scale for side in image.shape[-2:])
         sharp = to_float(image[:, :height, :width])[None]
         restored = restorer(luma(noise.bicubic(sharp, scale)).to(device)).cpu()
@@ -100,7 +100,7 @@ def psnr_deblocked(
         device: where the restorer computes.
     """
     values = []
-    for _, image in _chosen(images, indices):
+    for _, image in chosen(images, indices):
         clean = to_float(image)[None]
         restored = restorer(noise.jpeg(clean, quality).to(device)).cpu()
         values.append(metrics.psnr(restored, clean, protocol="quantised").item())
@@ -125,7 +125,7 @@ def psnr_of_pairs(
         device: where the restorer computes.
     """
     values = []
-    for (_, before), (_, truth) in zip(_chosen(noisy, indices), _chosen(clean, indices), strict=True):
+    for (_, before), (_, truth) in zip(chosen(noisy, indices), chosen(clean, indices), strict=True):
         restored = restorer(to_float(before)[None].to(device)).cpu()
         values.append(metrics.psnr(restored, to_float(truth)[None], protocol="quantised").item())
     return values
@@ -156,7 +156,7 @@ def psnr_of_camera(
         device: where the restorer computes.
     """
     values = []
-    for index, image in _chosen(images, indices):
+    for index, image in chosen(images, indices):
         clean, draws = to_float(image)[None], rng.generator(seed, index, 0, "test noise")
         noisy, _ = camera.photograph(clean, sigma_s, sigma_c, draws, pattern=camera.PATTERNS[0])
         if quality is not None:
@@ -176,5 +176,6 @@ def luma(images: Tensor) -> Tensor:
     return (16 + (weights * images).sum(1, keepdim=True)) / 255
 
 
-def _chosen(images: Iterable[Tensor], indices: Sequence[int] | None) -> list[tuple[int, Tensor]]:
+def chosen(images: Iterable[Tensor], indices: Sequence[int] | None) -> list[tuple[int, Tensor]]:
+    """(number, image) of the images whose numbers are asked for, None for all."""
     return [(i, image) for i, image in enumerate(images) if indices is None or i in indices]

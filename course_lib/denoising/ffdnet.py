@@ -99,10 +99,8 @@ class FFDNet(nn.Module):
         generator = rng.generator(seed, 0, 0, "initial weights")
         for layer in self.layers:
             if isinstance(layer, nn.Conv2d):
-                start = layer.weight.detach()
-                if settings.centred:
-                    start = start.zero_()[:, :, 1, 1]
-                nn.init.orthogonal_(start, gain=1.0 if norm else math.sqrt(2), generator=generator)
+                gain = 1.0 if norm else math.sqrt(2)
+                common.orthogonal(layer.weight, centred=settings.centred, gain=gain, generator=generator)
                 if layer.bias is not None:
                     nn.init.zeros_(layer.bias)
 
@@ -140,11 +138,6 @@ class FFDNet(nn.Module):
         told = torch.as_tensor(as_map(sigma, noisy)).to(image).expand(len(noisy), 1, height, width)
         level_map = F.avg_pool2d(F.pad(told, even, mode="replicate"), 2)  # the network works at half resolution
         return self(image, level_map)[..., :height, :width].to(noisy.device)
-
-
-def loss(denoised: Tensor, clean: Tensor) -> Tensor:
-    r""":math:`\frac{1}{2N}\sum_{i=1}^N \lVert \mathcal F(z_i, M_i) - y_i \rVert_F^2`, a scalar; both ``(N, C, H, W)``."""
-    return (denoised - clean).square().sum() / (2 * len(denoised))
 
 
 @torch.no_grad()
@@ -186,9 +179,7 @@ def step(model: nn.Module, batch: tuple[Tensor, Tensor, Tensor, int | None]) -> 
     noisy, level_map, clean, turn = batch
     if turn is not None:
         constrain([parameter for parameter in model.parameters() if parameter.dim() == 4][turn])
-    denoised = model(noisy, level_map)
-    error = (denoised.detach() - clean).square().mean()
-    return loss(denoised, clean), {"psnr": -10 * torch.log10(error)}
+    return common.image_step(model(noisy, level_map), clean)
 
 
 def evaluate(

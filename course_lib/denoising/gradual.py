@@ -20,6 +20,7 @@ arXiv:1808.06562; details of the layers are those of the authors' released code.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -28,7 +29,8 @@ from torch import Tensor, nn
 
 from course_lib import metrics, noise, rng
 from course_lib.batches import ImagePool, to_float
-from course_lib.denoising import common
+from course_lib.denoising import common, evaluation
+from course_lib.denoising.dncnn import with_noise
 from course_lib.training import Plan
 
 BORDER = 20  # pixels at the rim of an image that the paper's PSNR leaves out
@@ -42,6 +44,7 @@ class Settings(Plan):
     depth: int = 20  # convolutions
     width: int = 64  # kernels of each, one of which estimates noise
     channels: int = 1
+    centred: bool = False  # start orthogonal in the kernels' middle taps and with zeros in the others
     # the training patches
     patch_size: int = 64
     scales: tuple[float, ...] = (1.0,)
@@ -64,8 +67,8 @@ class GradualDenoiser(nn.Module):
     """Convolutions of 3×3, each of which also estimates noise; ``forward`` returns the **clean image**.
 
     Args:
-        settings: ``depth``, ``width`` and ``channels`` are used.
-        seed: of the initial weights, uniform as Glorot and Bengio (2010) derive; biases start at 0.01.
+        settings: ``depth``, ``width``, ``channels`` and ``centred`` are used.
+        seed: of the initial weights, uniform as Glorot and Bengio (2010) derive unless centred; biases start at 0.01.
     """
 
     def __init__(self, settings: Settings, *, seed: int = 0):
@@ -76,7 +79,10 @@ class GradualDenoiser(nn.Module):
         self.channels = channels
         generator = rng.generator(seed, 0, 0, "initial weights")
         for layer in self.layers:
-            nn.init.xavier_uniform_(layer.weight, generator=generator)
+            if settings.centred:
+                common.orthogonal(layer.weight, centred=True, gain=math.sqrt(2), generator=generator)
+            else:
+                nn.init.xavier_uniform_(layer.weight, generator=generator)
             nn.init.constant_(layer.bias, 0.01)
 
     def estimates(self, noisy: Tensor) -> Tensor:
@@ -112,17 +118,9 @@ class GradualDenoiser(nn.Module):
         return torch.cat([noisy[None], noisy + steps.cumsum(0)])
 
 
-def loss(denoised: Tensor, clean: Tensor) -> Tensor:
-    r""":math:`\frac{1}{2N}\sum_{i=1}^N \lVert \hat y_i - y_i \rVert_F^2`, a scalar; both ``(N, C, H, W)``."""
-    return (denoised - clean).square().sum() / (2 * len(denoised))
-
-
 def degraded(clean: Tensor, generator: torch.Generator, settings: Settings) -> Tensor:
     """Images with the noise that the settings ask for."""
-    if settings.peak:
-        return noise.poisson(clean, settings.peak, generator)
-    low, high = (noise.from_255(s) for s in settings.sigma_255)
-    return noise.gaussian(clean, noise.uniform_sigma(low, high, len(clean), generator), generator, clip=False)
+    return noise.poisson(clean, settings.peak, generator) if settings.peak else with_noise(clean, generator, settings)
 
 
 def prepare(images: Iterable[Tensor], settings: Settings) -> ImagePool:
@@ -139,9 +137,7 @@ def batch(data: ImagePool, step: int, generator: torch.Generator, settings: Sett
 def step(model: nn.Module, batch: tuple[Tensor, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
     """The loss of a batch, and the PSNR in dB of its denoised patches taken together."""
     noisy, clean = batch
-    denoised = model(noisy)
-    error = (denoised.detach() - clean).square().mean()
-    return loss(denoised, clean), {"psnr": -10 * torch.log10(error)}
+    return common.image_step(model(noisy), clean)
 
 
 @torch.inference_mode()
@@ -171,9 +167,7 @@ def evaluate(
     if (sigma_255 > 0) == (peak > 0):
         raise ValueError(f"sigma_255 = {sigma_255}, peak = {peak}: give one of them, positive.")
     device, values = next(model.parameters()).device, []
-    for index, image in enumerate(images):
-        if indices is not None and index not in indices:
-            continue
+    for index, image in evaluation.chosen(images, indices):
         shorter = min(image.shape[-2:])
         if shorter <= 2 * border:
             raise ValueError(f"an image of {tuple(image.shape[-2:])} pixels is all border: give a border below {shorter / 2:g}.")
