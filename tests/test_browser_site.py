@@ -11,7 +11,7 @@ from pathlib import Path
 import browser
 import pytest
 
-CHAPTERS = ("00_start_here", "08_dncnn", "09_ffdnet")  # with a noise lab
+CHAPTERS = ("00_start_here", "08_dncnn", "09_ffdnet", "10_blind_and_real")  # with a noise lab
 WITH_RESTORATIONS = ("09_ffdnet",)
 WITH_FIGURES = ("01_templates", "02_siamese", "03_triplet")  # with labs of figures
 KNOWN = (  # harmless words of the theme
@@ -225,27 +225,32 @@ def test_photos(chapter, address, visit):
         assert shown(page)["photo"] == photos[-2]
 
 
-def test_degradations(address, visit):
-    """The control that switches the degradation, and the slider for its strength: each of the nine frames is another one."""
-    with visit(f"{address}/08_dncnn.html") as page:
+@pytest.mark.parametrize(
+    ("chapter", "kinds", "steps"),
+    [("08_dncnn", ["noise", "low resolution", "JPEG"], 3),
+     ("10_blind_and_real", ["σ_c = 0.01", "σ_c = 0.06", "σ_c = 0.01, JPEG 60"], 5)],
+)  # fmt: skip
+def test_degradations(chapter, kinds, steps, address, visit):
+    """The control that switches the degradation, and the slider for its strength: each of the frames is another one."""
+    with visit(f"{address}/{chapter}.html") as page:
         lab = page.locator(".degradation-lab")
         choices = lab.locator("option").all_inner_texts()
-        assert choices == ["noise", "low resolution", "JPEG"]
-        digests, strengths = set(), []
+        assert choices == kinds
+        digests, strengths = set(), set()
         for choice in choices:
             lab.locator("select").select_option(choice)
             lab.locator("input").focus()
             page.keyboard.press("Home")
-            for _ in range(3):
+            for _ in range(steps):
                 strength, alt = lab.locator("output").inner_text(), lab.locator("img").get_attribute("alt")
                 assert f"with {choice}, {strength}: left the degraded photo, " in alt
                 assert lab.locator("input").get_attribute("aria-valuetext") == strength
                 titles = lab.locator(".lab-titles span").all_inner_texts()
                 assert all(title.split(", ")[1] in alt for title in titles[:2])
                 digests.add(browser.pixels(lab.locator("img"))["digest"])
-                strengths.append(strength)
+                strengths.add((choice, strength))
                 page.keyboard.press("ArrowRight")
-        assert len(digests) == len(set(strengths)) == 9
+        assert len(digests) == len(strengths) == 3 * steps
         noise = browser.pixels(page.locator(IMAGE))["digest"]
         assert noise not in digests, "the other lab of the page is another one"
 
