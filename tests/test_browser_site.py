@@ -11,8 +11,8 @@ from pathlib import Path
 import browser
 import pytest
 
-CHAPTERS = ("00_start_here", "08_dncnn", "09_ffdnet", "10_blind_and_real")  # with a noise lab
-WITH_RESTORATIONS = ("09_ffdnet",)
+CHAPTERS = ("00_start_here", "08_dncnn", "09_ffdnet")  # with a noise lab
+WITH_RESTORATIONS = ("09_ffdnet", "10_blind_and_real")
 WITH_FIGURES = ("01_templates", "02_siamese", "03_triplet")  # with labs of figures
 KNOWN = (  # harmless words of the theme
     "Identifier 'THEBE_JS_URL' has already been declared",  # sphinx-thebe writes its constant twice
@@ -228,7 +228,7 @@ def test_photos(chapter, address, visit):
 @pytest.mark.parametrize(
     ("chapter", "kinds", "steps"),
     [("08_dncnn", ["noise", "low resolution", "JPEG"], 3),
-     ("10_blind_and_real", ["σ_c = 0.01", "σ_c = 0.06", "σ_c = 0.01, JPEG 60"], 5)],
+     ("10_blind_and_real", ["σ_c = 0.02", "σ_c = 0.06", "σ_c = 0.02, JPEG 60"], 5)],
 )  # fmt: skip
 def test_degradations(chapter, kinds, steps, address, visit):
     """The control that switches the degradation, and the slider for its strength: each of the frames is another one."""
