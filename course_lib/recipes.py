@@ -227,7 +227,7 @@ def untouched(measure: Callable[..., list[float]], *strength: float) -> Measure:
 
 
 def restored(measure: Callable[..., list[float]], *strength: float) -> Measure:
-    """What it gives for a network."""
+    """What such a measure gives for the ``denoise`` of a network, on the device where that is."""
 
     def measured(network: nn.Module, *images, indices: Sequence[int] | None = None) -> list[float]:
         return measure(network.denoise, *images, *strength, indices=indices, device=next(network.parameters()).device)
@@ -241,10 +241,10 @@ TAKEN = {f"psnr_{name}": restored(measure, 0.08, 0.03) for name, measure in CAME
 }
 REAL = {"psnr": restored(evaluation.psnr_of_pairs), "input": untouched(evaluation.psnr_of_pairs)}
 GRAY, COLOR = at_sigmas(15.0, 25.0, 50.0), at_sigmas(15.0, 25.0, 35.0, 50.0)
-UPSCALED = {f"psnr_x{scale}": partial(dncnn.evaluate_upscaled, scale=scale) for scale in (2, 3, 4)} | {
+UPSCALED = {f"psnr_x{scale}": restored(evaluation.psnr_upscaled, scale) for scale in (2, 3, 4)} | {
     f"input_x{scale}": untouched(evaluation.psnr_upscaled, scale) for scale in (2, 3, 4)
 }
-DEBLOCKED = {f"psnr_q{quality}": partial(dncnn.evaluate_deblocked, quality=quality) for quality in (10, 20, 30, 40)} | {
+DEBLOCKED = {f"psnr_q{quality}": restored(evaluation.psnr_deblocked, quality) for quality in (10, 20, 30, 40)} | {
     f"input_q{quality}": untouched(evaluation.psnr_deblocked, quality) for quality in (10, 20, 30, 40)
 }
 

@@ -2,13 +2,14 @@
 
 import io
 import math
+from functools import partial
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
-from course_lib import data, metrics, noise, rng
+from course_lib import data, metrics, noise, recipes, rng
 from course_lib.batches import to_float
 from course_lib.denoising import dncnn, evaluation
 
@@ -184,28 +185,30 @@ def test_deblocking_is_measured_in_8_bit():
     assert found == pytest.approx([metrics.psnr(seen[0], clean, protocol="raw").item()], abs=1e-4)
 
 
-@pytest.mark.parametrize("measure", [dncnn.evaluate_upscaled, dncnn.evaluate_deblocked])
-def test_dncnn_that_predicts_nothing_changes_nothing(measure):
+@pytest.mark.parametrize("of_restorer", [evaluation.psnr_upscaled, evaluation.psnr_deblocked])
+def test_dncnn_that_predicts_nothing_changes_nothing(of_restorer):
+    measure = recipes.restored(of_restorer, 3)
     images = [(smooth(1, 1, 24, 24, seed=s)[0] * 255).round().to(torch.uint8) for s in range(3)]
     model = dncnn.DnCNN(dncnn.Settings(depth=3, width=4, zero_last=True)).eval()
-    identity = {
-        dncnn.evaluate_upscaled: evaluation.psnr_upscaled,
-        dncnn.evaluate_deblocked: evaluation.psnr_deblocked,
-    }[measure](lambda x: x, images, 3)
-    assert measure(model, images, 3) == pytest.approx(identity, abs=1e-5)
-    assert measure(model, images, 3, indices=[2]) == pytest.approx(identity[2:], abs=1e-5)
+    identity = of_restorer(lambda x: x, images, 3)
+    assert measure(model, images) == pytest.approx(identity, abs=1e-5)
+    assert measure(model, images, indices=[2]) == pytest.approx(identity[2:], abs=1e-5)
+    assert recipes.untouched(of_restorer, 3)(model, images, indices=[2]) == identity[2:]
     untrained = dncnn.DnCNN(dncnn.Settings(depth=3, width=4)).eval()
-    assert measure(untrained, images, 3) != pytest.approx(identity, abs=1e-2)
+    assert measure(untrained, images) != pytest.approx(identity, abs=1e-2)
 
 
-@pytest.mark.parametrize("measure", [dncnn.evaluate, dncnn.evaluate_upscaled, dncnn.evaluate_deblocked])
+@pytest.mark.parametrize(
+    "measure",
+    [partial(dncnn.evaluate, sigma_255=3), recipes.restored(evaluation.psnr_upscaled, 3), recipes.restored(evaluation.psnr_deblocked, 3)],
+)
 def test_images_may_come_from_any_iterable(measure):
     """Such as the values of a dictionary."""
     images = {name: (smooth(1, 1, 24, 24, seed=s)[0] * 255).round().to(torch.uint8) for s, name in enumerate("abc")}
     model = dncnn.DnCNN(dncnn.Settings(depth=2, width=4)).eval()
-    expected = measure(model, list(images.values()), 3)
-    assert measure(model, images.values(), 3) == measure(model, iter(images.values()), 3) == expected
-    assert measure(model, images.values(), 3, indices=[0, 2]) == [expected[0], expected[2]]
+    expected = measure(model, list(images.values()))
+    assert measure(model, images.values()) == measure(model, iter(images.values())) == expected
+    assert measure(model, images.values(), indices=[0, 2]) == [expected[0], expected[2]]
 
 
 def test_real_bicubic_figures_of_set5(course_data):

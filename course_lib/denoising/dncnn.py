@@ -29,7 +29,7 @@ from torch import Tensor, nn
 
 from course_lib import metrics, noise, rng, weights
 from course_lib.batches import ImagePool
-from course_lib.denoising import common, evaluation
+from course_lib.denoising import common
 from course_lib.training import Plan
 
 BN_EPS = 1e-4  # of the authors' batch normalisation
@@ -225,24 +225,6 @@ def evaluate(
         seed: of the test noise.
     """
     return common.psnr(model, folded, images, sigma_255, protocol=protocol, indices=indices, seed=seed)
-
-
-def evaluate_upscaled(model: DnCNN, images: Iterable[Tensor], scale: int, *, indices: Sequence[int] | None = None) -> list[float]:
-    """PSNR in dB of each image after super-resolution; see :func:`course_lib.denoising.evaluation.psnr_upscaled`."""
-    denoise, device = _ready(model)
-    return evaluation.psnr_upscaled(denoise, images, scale, indices=indices, device=device)
-
-
-def evaluate_deblocked(model: DnCNN, images: Iterable[Tensor], quality: int, *, indices: Sequence[int] | None = None) -> list[float]:
-    """PSNR in dB of each image after JPEG deblocking; see :func:`course_lib.denoising.evaluation.psnr_deblocked`."""
-    denoise, device = _ready(model)
-    return evaluation.psnr_deblocked(denoise, images, quality, indices=indices, device=device)
-
-
-def _ready(model: DnCNN):
-    """The folded network's ``denoise``, and the device of ``model``, on which it computes."""
-    device = next(model.parameters()).device
-    return folded(model).to(device).denoise, device
 
 
 def folded(model: DnCNN) -> DnCNN:
