@@ -142,13 +142,14 @@ def record(recipe: str, preset: str, file: Path, *, note: str = "", folder: Path
     target = weights.path(recipe, preset)
     if folder is not None:
         target = folder / "weights" / target.name
-    digest = weights.save(halved if half else final, target, half=half)
     entry = _entry(
         recipe, preset, settings, figures, "per_image", precision=content["precision"], source_hash=content["source_hash"],
         history=history, seconds=history["seconds"], steps=content["step"], seed=content["seed"], note=note,
         images={"train": str(found.to_train_on(chosen, content["seed"])),
                 "test": {test.data: found.load(test.data, test.split).source for test in chosen.test}},
     )  # fmt: skip
+    # only now, or weights that replace others would make the commit of the entry a dirty one
+    digest = weights.save(halved if half else final, target, half=half)
     entry["weights"] = {"file": target.name, "sha256": digest, "half_precision": half, "moved_db": round(moved, 5)}
     return _written(entry, folder)
 

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 import course_lib
-from course_lib import checkpoints, cli, data, recipes, results, rng, runs, weights
+from course_lib import checkpoints, cli, data, project, recipes, results, rng, runs, weights
 from course_lib.denoising import common, dncnn
 
 PACKAGE = Path(course_lib.__file__).resolve().parent
@@ -259,6 +259,16 @@ def test_end_to_end(home, recipe, preset):
     assert written["weights"]["file"] == shipped.name
     assert written["short"] is True and written["note"] == "a test"
     assert written["paper"] == (found.paper if preset == "paper" else {})
+
+
+def test_a_record_that_replaces_one_does_not_call_its_own_weights_a_change(home, monkeypatch):
+    file = trained("dncnn_s", "quick", home)[1]
+    shipped = weights.path("dncnn_s", "quick")
+    shipped.parent.mkdir(parents=True, exist_ok=True)
+    shipped.write_bytes(b"those of the record before")
+    monkeypatch.setattr(project, "commit", lambda: shipped.read_bytes()[:9].decode())
+    assert runs.record("dncnn_s", "quick", file)["commit"] == "those of "
+    assert shipped.read_bytes()[:9] != b"those of "
 
 
 def test_record_in_another_folder(home):

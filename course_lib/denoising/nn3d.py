@@ -112,16 +112,24 @@ def match(image: Tensor, settings: Settings) -> Tensor:
     padded = F.pad(image, (radius,) * 4)
     for number, (dy, dx) in enumerate((dy, dx) for dy in shifts for dx in shifts):
         shifted = padded[:, radius + dy : radius + dy + height, radius + dx : radius + dx + width]
-        squared = (image - shifted).square().sum(0, keepdim=True)[None]
-        of_blocks = F.avg_pool2d(squared, block, stride=1)[0, 0]
+        of_blocks = _block_means((image - shifted).square().sum(0), settings)
         inside = ((ys + dy >= 0) & (ys + dy < rows))[:, None] & ((xs + dx >= 0) & (xs + dx < columns))
-        distances[number] = of_blocks[ys][:, xs].masked_fill(~inside, math.inf)
+        distances[number] = of_blocks.masked_fill(~inside, math.inf)
     middle = len(distances) // 2
     distances[middle] = -1.0  # a block comes first in its own group, also where others are the same
     nearest = distances.flatten(1).topk(settings.group, dim=0, largest=False).indices  # (group, N)
     dy, dx = nearest // len(shifts) - radius, nearest % len(shifts) - radius
     y, x = ys.repeat_interleave(len(xs)) + dy, xs.repeat(len(ys)) + dx
     return (y * width + x).T
+
+
+def _block_means(values: Tensor, settings: Settings) -> Tensor:
+    """Means of ``(H, W)`` over the blocks of the grid, and over no others: first along columns, then along rows."""
+    block, every = settings.block, settings.every
+    for _ in range(2):
+        regular = F.avg_pool2d(values[None], (block, 1), (every, 1))[0, : len(range(0, len(values) - block, every))]
+        values = torch.cat([regular, values[-block:].mean(0, keepdim=True)]).T
+    return values
 
 
 @torch.no_grad()
