@@ -119,8 +119,8 @@ class Recipe:
         return preset.parts(seed)[1] if preset.parts else self.load(test.data, test.split)
 
     def pool(self, images: data.Dataset, settings: training.Plan):
-        """What ``batch`` draws from; methods that compare people are told who is who."""
-        told = () if images.labels is None else (images.labels,)
+        """What ``batch`` draws from; methods that compare people are told who is who, a denoiser of faces is not."""
+        told = (images.labels,) if any(preset.parts for preset in self.presets.values()) else ()
         return self.method.prepare(images.images, *told, settings)
 
 
