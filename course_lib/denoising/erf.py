@@ -4,8 +4,8 @@ Idea. Through d convolutions of 3×3 an output pixel *can* depend on (2d + 1)×(
 middle of that square to the output and few from its rim. Put a gradient of 1 on the central output pixel and 0 on all others, and
 propagate it back: :math:`|\partial y_{0} / \partial z_x|`, averaged over inputs and weights, says how much pixel x counts. Where the
 weights are all the same, it is a d-fold convolution of a box with itself, which tends to a Gaussian whose width grows with the root of
-d. The *effective* field is the set of pixels that count more than 4.55 % of the middle one: two standard deviations of a Gaussian. Its size
-is the root of their number.
+d. The *effective* field is the set of pixels that count more than 4.55 % of the middle one. Within it lie 95.45 % of a Gaussian in two
+dimensions. Its size is the root of their number.
 
 Source: W. Luo, Y. Li, R. Urtasun, R. Zemel, *Understanding the Effective Receptive Field in Deep Convolutional Neural Networks*,
 NeurIPS 2016, arXiv:1701.04128.
@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from course_lib import rng
 
-THRESHOLD = 1 - 0.9545  # of the middle pixel: what a Gaussian is at two standard deviations, by the paper's convention
+THRESHOLD = 1 - 0.9545  # of the middle pixel, by the paper's convention; 95.45 % is what ±2 standard deviations hold in one dimension
 
 Kind = Literal["uniform", "random", "random + ReLU"]
 """Weights that are all the same; random weights; random weights with a rectifier after every layer but the last."""
