@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from course_lib import metrics, noise
 from course_lib.denoising import nn3d
 
 SMALL = nn3d.Settings(block=4, group=8, radius=5, every=3)
@@ -168,3 +169,22 @@ def test_specialists_that_make_no_sense():
     for given in ({}, {0.0: None}):
         with pytest.raises(ValueError, match="at least one, each for a σ above 0"):
             nn3d.nearest(given)
+
+
+# --- the papers' measure --------------------------------------------------------------------------------------------------
+
+
+def test_evaluation_is_that_of_the_network_with_the_filter_around():
+    images = [(255 * drawn(1, 40, 44, seed=seed)).round().to(torch.uint8) for seed in range(3)]
+    told = []
+
+    def smooth(noisy, sigma):
+        told.append(sigma)
+        return torch.nn.functional.avg_pool2d(noisy, 3, 1, 1)
+
+    values = nn3d.evaluate(smooth, images, 30.0, indices=[0, 2], seed=4)
+    assert told == [30 / 255, 15 / 255] * 2
+    for value, index in zip(values, (0, 2), strict=True):
+        clean = images[index][None] / 255
+        restored = nn3d.denoise(smooth, noise.test_noise(clean, 30 / 255, index, seed=4), 30 / 255)
+        assert value == pytest.approx(metrics.psnr(restored, clean, protocol="quantised").item(), abs=1e-4)

@@ -23,13 +23,16 @@ IEEE Signal Processing Letters 25(8), 2018, arXiv:1803.02112.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from course_lib import noise
+from course_lib.denoising import evaluation
 from course_lib.noise import Denoiser, require_images, require_sigma
 
 
@@ -199,3 +202,27 @@ def nearest(specialists: Mapping[float, Denoiser]) -> Denoiser:
         return (specialists[known]((noisy - 0.5) * factor + 0.5, known / 255) - 0.5) / factor + 0.5
 
     return denoiser
+
+
+def evaluate(
+    cnn: Denoiser,
+    images: Iterable[Tensor],
+    sigma_255: float,
+    *,
+    indices: Sequence[int] | None = None,
+    seed: int = 0,
+    device: torch.device | str = "cpu",
+) -> list[float]:
+    """PSNR in dB of each image after NN3D around ``cnn``, by the protocol of the networks: unclipped noise, 8-bit output.
+
+    Args:
+        cnn: as for :func:`denoise`.
+        images: uint8 ``(C, H, W)``.
+        sigma_255: noise on the 0–255 scale.
+        indices: numbers of the images to measure, None for all.
+        seed: of the test noise, the same as for the network alone.
+        device: where network and filter compute.
+    """
+    return evaluation.psnr_per_image(
+        partial(denoise, cnn), images, noise.from_255(sigma_255), protocol="quantised", indices=indices, seed=seed, device=device
+    )
