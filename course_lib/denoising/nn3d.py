@@ -35,9 +35,7 @@ from course_lib import noise
 from course_lib.denoising import evaluation
 from course_lib.noise import Denoiser, require_images, require_sigma
 
-
-AT_ONCE = 256
-"""Groups that are filtered at once: as many as stay in the cache, which is six times as fast as all."""
+AT_ONCE = 256  # groups are filtered together; so many stay in the processor's cache, which is six times as fast as all of them
 
 
 @dataclass(frozen=True, kw_only=True)
