@@ -300,6 +300,18 @@ def test_single_precision_where_half_moves_a_figure(home, monkeypatch):
     assert all(torch.equal(t, expected[n]) for n, t in runs.shipped("dncnn_s", "quick").state_dict().items())
 
 
+def values(record):
+    """Every value of a record behind the names that lead to it, in order."""
+    means = [("mean", name, metric, value) for name, metrics in record["metrics"].items() for metric, value in metrics.items()]
+    single = [
+        (name, metric, image, value)
+        for name, metrics in record["per_image"].items()
+        for metric, images in metrics.items()
+        for image, value in images.items()
+    ]
+    return sorted(means) + sorted(single)
+
+
 def test_a_record_is_extended_by_what_it_lacks(home, monkeypatch):
     whole = runs.record("dncnn_b", "paper", trained("dncnn_b", "paper", home)[1])
     with pytest.raises(ValueError, match="has everything that the recipe tests"):
@@ -313,9 +325,11 @@ def test_a_record_is_extended_by_what_it_lacks(home, monkeypatch):
     measured = []
     monkeypatch.setattr(dncnn.metrics, "psnr", lambda *a, _psnr=dncnn.metrics.psnr, **k: measured.append(1) or _psnr(*a, **k))
     extended = runs.extend("dncnn_b", "paper")
-    assert len(measured) == 2 * (3 + 2 + 2), "what was there is not measured again"
-    for part in ("metrics", "per_image", "paper"):
-        assert extended[part] == whole[part]
+    assert len(measured) == 2 * (3 + 5 + 2), "what was there is not measured again"
+    for one, other in zip(values(extended), values(whole), strict=True):
+        # the weights have been through a file, and groups of similar blocks may change by rounding
+        assert one[:-1] == other[:-1] and one[-1] == pytest.approx(other[-1], abs=3e-4)
+    assert extended["paper"] == whole["paper"]
     assert extended["data"] == whole["data"] and results.read("dncnn_b") == extended
 
 
