@@ -75,6 +75,12 @@ def test_text_and_notebook_are_in_sync(source, stored):
     ], f"run `make execute CHAPTER={source.stem}`"
 
 
+def test_no_text_is_lost_as_a_comment(source):
+    """A line that begins with % is one in MyST: a sentence broken before "6 %" loses its end."""
+    prose = re.sub(r"```\{code-cell\}.*?```", "", source.read_text(encoding="utf-8"), flags=re.S)
+    assert not re.findall(r"^\s*%.*", prose, re.M)
+
+
 def test_every_cell_was_executed_in_order(stored):
     assert [cell.execution_count for cell in code(stored)] == list(range(1, len(code(stored)) + 1))
 

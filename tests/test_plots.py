@@ -164,6 +164,13 @@ def test_curves(drawn):
     assert len(shown.content) <= LARGEST
 
 
+def test_there_is_no_half_a_layer(drawn):
+    plots.curves(range(21), {"a": list(range(21))}, "layers", "y", "An alternative text.")
+    plots.curves([0.0, 0.5, 2.0], {"a": [1, 2, 3]}, "x", "y", "An alternative text.")
+    whole, others = ([tick % 1 for tick in figure.axes[0].get_xticks()] for figure in drawn[-2:])
+    assert not any(whole) and any(others)
+
+
 def test_line_drawings_are_coded_without_loss_and_photographs_with():
     line, photo = FIGURES["curves"]("alt").content, FIGURES["photographs"]("alt").content
     assert b"VP8L" in line[:64] and b"VP8L" not in photo[:64]
