@@ -158,14 +158,15 @@ def test_paper_presets_are_as_published(recipe, depth, width, patch_size, sigma_
 )  # fmt: skip
 def test_published_figures(recipe, name, values):
     found, chosen = recipes.find(recipe, "paper")
-    assert found.paper[name] == {metric: {"value": v, "protocol": "quantised"} for metric, v in values.items()}
+    quantised = {metric: figure for metric, figure in found.paper[name].items() if figure["protocol"] == "quantised"}
+    assert quantised == {metric: {"value": v, "protocol": "quantised"} for metric, v in values.items()}
     assert set(values) <= {metric for test in chosen.test if test.data == name for metric in test.metrics}
 
 
 @pytest.mark.parametrize(
     ("recipe", "values"),
     [("dncnn_30", (33.78, 28.37, 18.84, 15.21, 12.91)), ("bfcnn_30", (33.67, 28.25, 26.05, 24.68, 23.26)),
-     ("bfcnn", (33.72, 28.31, 26.18, 24.88, 23.57))],
+     ("dncnn_b", (33.73, 28.34, 26.22, 22.12, 15.43)), ("bfcnn", (33.72, 28.31, 26.18, 24.88, 23.57))],
 )  # fmt: skip
 def test_figures_published_with_the_bias_free_networks(recipe, values):
     found, chosen = recipes.find(recipe, "paper")
@@ -173,7 +174,7 @@ def test_figures_published_with_the_bias_free_networks(recipe, values):
     assert list(given) == ["clamped_10", "clamped_30", "clamped_50", "clamped_70", "clamped_100"]
     assert [figure["value"] for figure in given.values()] == list(values)
     assert all(figure["protocol"] == "clamped" for figure in given.values())
-    assert given == found.paper["bsd68"]
+    assert given == found.paper["bsd68"] or recipe == "dncnn_b"  # whose own paper has further ones
     assert chosen.settings.sigma_255 == ((0, 30) if recipe.endswith("30") else (0, 55))
 
 
