@@ -79,8 +79,8 @@ def singles(record: dict) -> dict[str, dict[str, dict[str, float]]]:
 
 
 def unit(metric: str) -> str:
-    """``"dB"`` for a PSNR, of an output or of an input; ``"%"`` for every rate."""
-    return "dB" if metric.startswith(("psnr", "input", "clamped")) else "%"
+    """``"dB"`` for a PSNR, of an input or of an output, with NN3D around the network or without; ``"%"`` for every rate."""
+    return "dB" if metric.startswith(("psnr", "input", "clamped", "nn3d")) else "%"
 
 
 def interval(values: Sequence[float], confidence: float = 0.95) -> tuple[float, float]:

@@ -157,7 +157,8 @@ def record(recipe: str, preset: str, file: Path, *, note: str = "", folder: Path
 def extend(recipe: str, preset: str, *, folder: Path | None = None) -> dict:
     """Measure with the shipped weights what the recipe tests and the record of its run lacks, and write the record again.
 
-    So a new metric or test set needs no new training. What is there is not measured again.
+    So a new metric or test set needs no new training. What is there is not measured again. The figures of the paper
+    become those of the recipe.
 
     Args:
         recipe, preset: of the record.
@@ -178,12 +179,13 @@ def extend(recipe: str, preset: str, *, folder: Path | None = None) -> dict:
             images = found.load(test.data, test.split)
             added[test.data] = dataclasses.replace(test, metrics=lacking).figures(images, model)
             entry["data"]["test"].setdefault(test.data, images.source)
-    if not added:
+    paper = found.paper if preset == "paper" else {}
+    if not added and entry["paper"] == paper:
         raise ValueError(f"the record of {recipe}, {preset} preset, has everything that the recipe tests.")
     for name, kind in (("metrics", means(added)), ("per_image", added)):
         for data_set, values in _rounded(kind).items():
             entry[name].setdefault(data_set, {}).update(values)
-    entry["paper"] = found.paper if preset == "paper" else {}
+    entry["paper"] = paper
     return _written(entry, folder)
 
 

@@ -153,7 +153,10 @@ def test_paper_presets_are_as_published(recipe, depth, width, patch_size, sigma_
      ("dncnn_b", "bsd68", {"psnr_15": 31.61, "psnr_25": 29.16, "psnr_50": 26.23}),
      ("dncnn_b", "set12", {"psnr_15": 32.680, "psnr_25": 30.362, "psnr_50": 27.206}),
      ("cdncnn_b", "cbsd68", {"psnr_15": 33.89, "psnr_25": 31.23, "psnr_35": 29.58, "psnr_50": 27.92}),
-     ("ffdnet", "bsd68", {"psnr_15": 31.63, "psnr_25": 29.19, "psnr_35": 27.73, "psnr_50": 26.29, "psnr_75": 24.79}),
+     ("ffdnet", "bsd68", {"psnr_15": 31.63, "psnr_25": 29.19, "psnr_35": 27.73, "psnr_50": 26.29, "psnr_75": 24.79,
+                          "psnr_30": 28.38, "nn3d_30": 28.37, "nn3d_50": 26.29, "nn3d_75": 24.80}),
+     ("ffdnet", "set12", {"psnr_30": 29.63, "psnr_50": 27.33, "psnr_75": 25.51,
+                          "nn3d_30": 29.66, "nn3d_50": 27.39, "nn3d_75": 25.61}),
      ("cffdnet", "cbsd68", {"psnr_15": 33.87, "psnr_25": 31.21, "psnr_35": 29.58, "psnr_50": 27.96, "psnr_75": 26.24})],
 )  # fmt: skip
 def test_published_figures(recipe, name, values):
@@ -332,6 +335,11 @@ def test_a_record_is_extended_by_what_it_lacks(home, monkeypatch):
         assert one[:-1] == other[:-1] and one[-1] == pytest.approx(other[-1], abs=3e-4)
     assert extended["paper"] == whole["paper"]
     assert extended["data"] == whole["data"] and results.read("dncnn_b") == extended
+
+    published = recipes.figures({"quantised": {"set12": {"psnr_15": 32.7}}})
+    monkeypatch.setitem(recipes.RECIPES, "dncnn_b", replace(found, paper=published))
+    corrected = runs.extend("dncnn_b", "paper")
+    assert corrected["paper"] == published and values(corrected) == values(extended), "a figure of the paper needs no measurement"
 
 
 def test_an_unfinished_checkpoint_is_not_recorded(home, monkeypatch):
