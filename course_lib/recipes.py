@@ -287,7 +287,7 @@ SHOT = dict(shift=0.1, angle=15.0, light=0.3)  # how a character varies from sho
 MILD = dict(shift=0.05, angle=5.0, light=0.2)  # real pictures vary by themselves
 
 
-def of_people(title: str, method: ModuleType, **settings) -> Recipe:
+def of_people(title: str, method: ModuleType, quick_steps: int, **settings) -> Recipe:
     """A recipe of metric learning: ``quick`` on characters, ``faces``, ``digits``. No paper has figures for these."""
 
     def preset(parts, name: str, split: str | None, test: str | None, **more) -> Preset:
@@ -296,7 +296,7 @@ def of_people(title: str, method: ModuleType, **settings) -> Recipe:
     return Recipe(
         title, method, embedding.Embedder, None, {},
         {
-            "quick": preset(characters, "digits", "train", "test", **SHOT, steps=600),
+            "quick": preset(characters, "digits", "train", "test", **SHOT, steps=quick_steps),
             "faces": preset(faces, "faces", None, None, **FACES),
             "digits": preset(held_out_digits, "digits", "train", "test", **DIGITS),
         },
@@ -331,10 +331,10 @@ TRIPLET = dict(normalise=True, margin=0.2)
 
 RECIPES: dict[str, Recipe] = {
     "identification": classifier(),
-    "siamese": of_people("Siamese network: contrastive loss", siamese, normalise=True, margin=1.0),
-    "triplet": of_people("Triplet network: semi-hard negatives", triplet, **TRIPLET, mining="semi-hard"),
-    "triplet_hard": of_people("Triplet network: batch-hard", triplet, **TRIPLET, mining="batch-hard"),
-    "triplet_random": of_people("Triplet network: random negatives", triplet, **TRIPLET, mining="random"),
+    "siamese": of_people("Siamese network: contrastive loss", siamese, 500, normalise=True, margin=1.0),
+    "triplet": of_people("Triplet network: semi-hard negatives", triplet, 600, **TRIPLET, mining="semi-hard"),
+    "triplet_hard": of_people("Triplet network: batch-hard", triplet, 600, **TRIPLET, mining="batch-hard"),
+    "triplet_random": of_people("Triplet network: random negatives", triplet, 600, **TRIPLET, mining="random"),
     "dncnn_s": dncnn_s(25.0, bsd68=29.23, set12=30.436),
     "dncnn_s15": dncnn_s(15.0, bsd68=31.73, set12=32.859),
     "dncnn_s50": dncnn_s(50.0, bsd68=26.23, set12=27.178),
