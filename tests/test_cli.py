@@ -81,7 +81,7 @@ def test_list_names_all_recipes_and_presets(capsys):
     for name, recipe in recipes.RECIPES.items():
         assert f"{name}: {recipe.title}" in told
         assert all(re.search(rf"  {preset} +{chosen.settings.steps:,} steps of ", told) for preset, chosen in recipe.presets.items())
-    assert "  quick  1,000 steps of 16 on photos; tested on photos" in told
+    assert "  quick  1,000 steps of 8 on photos; tested on photos" in told
     assert "  faces  400 steps of 64 on faces; tested on faces" in told
     assert "  paper  82,800 steps of 128 on bsd400; tested on bsd68, set12" in told
     assert "recorded" not in told
