@@ -20,7 +20,8 @@ def to_float(images: Tensor) -> Tensor:
         TypeError: unless the images are uint8.
     """
     if images.dtype != torch.uint8:
-        raise TypeError(f"images are {images.dtype}, but 8-bit images (torch.uint8) are expected.")
+        array = "" if isinstance(images, Tensor) else " of a NumPy array: torch.from_numpy makes a tensor of it"
+        raise TypeError(f"images are {images.dtype}{array}, but 8-bit images (torch.uint8) are expected.")
     return images.float() / 255
 
 

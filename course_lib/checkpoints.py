@@ -116,6 +116,17 @@ def open_file(path: str | Path) -> dict:
     return found
 
 
+def require_free(path: str | Path) -> None:
+    """Raise ``CheckpointError`` where a new run would write over a checkpoint of another one."""
+    path = Path(path)
+    step = open_file(path)["step"] if path.exists() else 0
+    if step:  # one that was written before the first step has nothing in it to lose
+        raise CheckpointError(
+            f"{path} exists already, with {step:,} steps: resume from it if the run was interrupted (--resume), give another file "
+            "(--checkpoint), or delete it to train anew."
+        )
+
+
 def read(path: str | Path, network: str, settings: dict, seed: int, resume: bool) -> dict | None:
     """The content of the checkpoint at ``path`` if it fits the run; None if there is no such file.
 
@@ -124,16 +135,12 @@ def read(path: str | Path, network: str, settings: dict, seed: int, resume: bool
             other settings or another seed.
     """
     path = Path(path)
+    if not resume:
+        require_free(path)
+        return None
     if not path.exists():
         return None
     found = open_file(path)
-    if not resume and found["step"] == 0:
-        return None  # written before the first step: there is nothing in it to lose
-    if not resume:
-        raise CheckpointError(
-            f"{path} exists already, with {found['step']:,} steps: resume from it (--resume), give another file (--checkpoint), or "
-            "delete it to train anew."
-        )
     differences = [
         f"{name}: {was!r} in the checkpoint, {now!r} now"
         for name, was, now in [

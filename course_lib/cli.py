@@ -6,6 +6,18 @@ import argparse
 import sys
 from pathlib import Path
 
+METRICS = """metrics of denoising, PSNR in dB:
+  psnr, psnr_25    of the restored images; with noise of σ = 25, where there are several σ
+  nn3d_25          … with NN3D's filter around the network
+  clamped_25       … clamped, and not rounded to 8 bits
+  psnr_x3, _q40    … after bicubic reduction by 3; after JPEG of quality 40
+  psnr_camera      … of a simulated camera; _jpeg: of one that writes JPEG
+  input_…          of the images as the network gets them
+metrics of metric learning, in percent:
+  eer, auc         equal error rate, and area under the ROC curve, of pairs
+  rank1, rank1of5  identified with one template of each person, and with five
+  …_0, …_25        queries with noise of σ = 0, 25; …_shot: moved, turned and lit anew"""
+
 
 def parser() -> argparse.ArgumentParser:
     """The command line; ``course --help`` prints it."""
@@ -25,8 +37,10 @@ def parser() -> argparse.ArgumentParser:
     train.add_argument("--seeds", type=int, metavar="N", help="metric learning: N seeds, each with its people; into runs/ unless --record")
     train.add_argument("--note", default="", help="what readers of the record must know, such as why the run was short")
 
-    evaluate = commands.add_parser("evaluate", help="evaluate a trained network")
-    evaluate.add_argument("recipe")
+    evaluate = commands.add_parser(
+        "evaluate", help="evaluate a trained network", formatter_class=argparse.RawDescriptionHelpFormatter, epilog=METRICS
+    )
+    evaluate.add_argument("recipe", help="a name that `course list` prints")
     evaluate.add_argument("--preset", help="whose test data are used; default paper, or quick where there is none")
     evaluate.add_argument("--checkpoint", type=Path, help="a checkpoint of `course train`; default: the shipped weights")
     evaluate.add_argument("--data", help="one data set to evaluate on, rather than those of the preset")
@@ -54,6 +68,11 @@ def main(arguments: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("course: interrupted", file=sys.stderr)
         return 130
+    except ModuleNotFoundError as error:
+        if (error.name or "").split(".")[0] not in ("torch", "torchvision", "numpy"):
+            raise
+        print(f"course: error: {error.name} is not installed here: `make install` installs everything", file=sys.stderr)
+        return 1
     except Exception as error:
         if type(error).__module__.startswith("course_lib.") or isinstance(error, ValueError | FileNotFoundError):
             print(f"course: error: {error}", file=sys.stderr)  # an error that was foreseen: its message says what to do
@@ -146,8 +165,6 @@ def _evaluate(options) -> int:
             raise ValueError("--extend is about the shipped network on all data of its record: leave out --checkpoint and --data.")
         _compare(runs.extend(options.recipe, options.preset))
         return 0
-    if recipe.to_ship is None and not options.checkpoint:
-        raise ValueError(f"no weights of {options.recipe} are shipped: train it, and give its --checkpoint.")
     if options.checkpoint:
         model, content = runs.from_checkpoint(options.recipe, options.preset, options.checkpoint)
         others = [f"{k}={v}" for k, v in content["settings"].items() if v != getattr(preset.settings, k)]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import math
+import numbers
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -39,9 +40,11 @@ def require_images(images: Tensor, name: str = "images") -> None:
     """Raise unless ``images`` are floating-point ``(B, C, H, W)``.
 
     Raises:
-        TypeError: for integer images, which would round every noise value.
+        TypeError: for anything but a tensor, and for integer images, which would round every noise value.
         ValueError: for another number of dimensions, or no pixels.
     """
+    if not isinstance(images, Tensor):
+        raise TypeError(f"{name} are {type(images).__name__}, but a torch tensor is expected: torch.from_numpy makes one of an array.")
     if not torch.is_floating_point(images):
         raise TypeError(
             f"{name} are {images.dtype}, but must be floating point in [0, 1]: convert 8-bit images with .float() / 255 first."
@@ -56,7 +59,7 @@ def require_images(images: Tensor, name: str = "images") -> None:
 
 
 def require_sigma(sigma: float | Tensor) -> None:
-    """Raise ``ValueError`` unless every σ lies in [0, 2].
+    """Raise ``ValueError`` unless every σ lies in [0, 2], and ``TypeError`` unless it is a number or a tensor.
 
     A tensor on a GPU is not looked at: that would make the GPU wait in every training step.
     """
@@ -64,8 +67,10 @@ def require_sigma(sigma: float | Tensor) -> None:
         if sigma.device.type != "cpu" or sigma.numel() == 0:
             return
         low, high = sigma.min().item(), sigma.max().item()
-    else:
+    elif isinstance(sigma, numbers.Real):
         low = high = float(sigma)
+    else:
+        raise TypeError(f"sigma is {type(sigma).__name__}, but a number on the [0, 1] scale or a torch tensor is expected.")
     if math.isnan(low) or math.isnan(high) or low < 0:
         raise ValueError(f"sigma = {low:g}: a standard deviation cannot be negative or NaN.")
     if high > LARGEST_SIGMA:
@@ -99,7 +104,7 @@ def as_map(sigma: float | Tensor, images: Tensor) -> Tensor | float:
         return sigma
     raise ValueError(
         f"sigma has shape {tuple(sigma.shape)}, which does not fit images of shape {tuple(images.shape)}: give a float, "
-        f"one value for each image ({batch},), or a map (1 or {batch}, 1, {height}, {width})."
+        f"one value for each image ({batch},), or a map ({'1' if batch == 1 else f'1 or {batch}'}, 1, {height}, {width})."
     )
 
 

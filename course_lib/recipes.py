@@ -448,7 +448,7 @@ def override(settings: training.Plan, changes: dict[str, str]) -> training.Plan:
         try:
             values[name] = _parsed(text, kinds[name])
         except ValueError:
-            raise ValueError(f'{name} = "{text}" is not understood: now it is {getattr(settings, name)!r}.') from None
+            raise ValueError(f'{name} = "{text}" is not understood: a value such as {getattr(settings, name)!r} is expected.') from None
     return dataclasses.replace(settings, **values)
 
 

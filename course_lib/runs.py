@@ -28,6 +28,8 @@ def train(
     """Load a recipe's data and train it: (network, settings, history, training data)."""
     found, chosen = recipes.find(recipe, preset)
     settings = recipes.override(chosen.settings, changes or {})
+    if checkpoint and not resume:
+        checkpoints.require_free(checkpoint)  # before the images are loaded, which may take a while
     images = found.to_train_on(chosen, seed)
     model = found.network(settings, seed=seed)
     if found.start:
@@ -84,7 +86,10 @@ def from_checkpoint(recipe: str, preset: str, file: Path) -> tuple[nn.Module, di
     content = checkpoints.open_file(file)
     fields = {f.name for f in dataclasses.fields(chosen.settings)}
     if set(content["settings"]) != fields:
-        raise checkpoints.CheckpointError(f"{file} has settings of another method: {set(content['settings']) ^ fields}.")
+        raise checkpoints.CheckpointError(
+            f"{file} is of another method: it has the settings {', '.join(sorted(content['settings']))}; {recipe} has "
+            f"{', '.join(sorted(fields))}."
+        )
     settings = dataclasses.replace(chosen.settings, **content["settings"])
     model = found.network(settings)
     checkpoints.restore(model, content)
@@ -96,7 +101,10 @@ def shipped(recipe: str, preset: str = "paper") -> nn.Module:
 
     Raises:
         results.RecordError, weights.WeightsError: if there is none, or it is damaged.
+        ValueError: for a recipe that ships none, or an unknown name.
     """
+    if recipes.named(recipe).to_ship is None:
+        raise ValueError(f"no weights of {recipe} are shipped: train it, and give its --checkpoint, or use runs.from_checkpoint.")
     found, chosen = recipes.find(recipe, preset)
     recorded = results.read(recipe, preset)["settings"]
     known = {field.name for field in dataclasses.fields(chosen.settings)}

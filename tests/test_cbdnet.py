@@ -169,7 +169,8 @@ def test_settings_that_make_no_sense(setting, message):
 
 def test_wrong_input():
     model, noisy = cbdnet.CBDNet(cbdnet.Settings(**TINY)).eval(), torch.rand(1, 3, 8, 8)
-    for level, message in ((torch.zeros(1, 3, 4, 4), r"level has shape \(1, 3, 4, 4\)"), (-torch.ones(1, 3, 8, 8), "no negative value")):
+    for level, message in ((torch.zeros(1, 3, 4, 4), r"level has shape \(1, 3, 4, 4\)"), (0.1, r"level has shape \(\)"),
+                           (-torch.ones(1, 3, 8, 8), "cannot be negative"), (torch.full((1, 3, 8, 8), 25.0), "scale")):  # fmt: skip
         with pytest.raises(ValueError, match=message):
             model.denoise(noisy, level=level)
     with pytest.raises(ValueError, match="1 channels, but this network was made for 3"):

@@ -130,8 +130,20 @@ def test_the_installed_command_on_the_embedded_photos(home):
 def test_an_existing_checkpoint_is_refused_and_left_alone(checkpoint, capsys):
     before = checkpoint.read_bytes(), checkpoint.stat().st_mtime_ns
     line = refused(["train", "dncnn_s", *TINY, "--checkpoint", "a.ckpt"], capsys)
-    assert "a.ckpt exists already, with 4 steps: resume from it (--resume), give another file" in line
+    assert "a.ckpt exists already, with 4 steps: resume from it if the run was interrupted (--resume), give another file" in line
     assert (checkpoint.read_bytes(), checkpoint.stat().st_mtime_ns) == before
+
+
+def test_an_existing_checkpoint_is_refused_before_anything_is_loaded(checkpoint, monkeypatch, capsys):
+    monkeypatch.setattr(recipes.Recipe, "to_train_on", lambda *_: pytest.fail("the images were loaded"))
+    assert "a.ckpt exists already" in refused(["train", "dncnn_s", *TINY, "--checkpoint", "a.ckpt"], capsys)
+
+
+def test_without_torch_the_command_says_how_to_get_it(monkeypatch, capsys):
+    for name in [n for n in sys.modules if n.startswith("course_lib")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "torch", None)  # as if it were not installed
+    assert "torch is not installed here: `make install`" in refused(["list"], capsys)
 
 
 def test_resume_goes_on(unfinished, checkpoint):

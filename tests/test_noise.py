@@ -215,6 +215,17 @@ def test_sigma_up_to_two_is_allowed():
         noise.gaussian(uniform_images(1, 1, 8, 8), 2.01, seeded(), clip=False)
 
 
+def test_arrays_are_no_tensors():
+    images = uniform_images(2, 1, 8, 8)
+    with pytest.raises(TypeError, match="images are ndarray, but a torch tensor is expected: torch.from_numpy"):
+        noise.gaussian(images.numpy(), 0.1, seeded(), clip=False)
+    for sigma in (images.numpy(), None, "25"):
+        with pytest.raises(TypeError, match=f"sigma is {type(sigma).__name__}, but a number on the .0, 1. scale or a torch tensor"):
+            noise.gaussian(images, sigma, seeded(), clip=False)
+    same = [noise.gaussian(images, sigma, seeded(), clip=False) for sigma in (0.5, np.float32(0.5), torch.tensor(0.5))]
+    assert torch.equal(same[0], same[1]) and torch.equal(same[0], same[2])
+
+
 @pytest.mark.parametrize("dtype", [torch.uint8, torch.int64, torch.bool])
 def test_integer_images(dtype):
     with pytest.raises(TypeError, match="floating point"):

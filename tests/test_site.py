@@ -74,3 +74,9 @@ def test_formulas_are_drawn_by_the_copy_that_comes_along():
 
 def test_pages_declare_their_language():
     assert re.search(r'<html[^>]* lang="en"', (SITE / "index.html").read_text(encoding="utf-8"))
+
+
+def test_api_pages_have_the_arguments_of_networks():
+    page = (SITE / "api" / "denoising.html").read_text(encoding="utf-8")
+    text = re.sub(r"\s+", " ", re.sub(r"<[^>]+>", "", page))
+    assert "dncnn.DnCNN(settings, *, seed=0)" in text and "(*args, **kwargs)" not in text

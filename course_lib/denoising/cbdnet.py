@@ -152,17 +152,20 @@ class CBDNet(nn.Module):
             The estimate, on the device of ``noisy``, wherever the network is.
 
         Raises:
-            TypeError: for integer images.
-            ValueError: for a wrong shape of images or level, or a negative level.
+            TypeError: for integer images, or a level that is no tensor.
+            ValueError: for a wrong shape of images or level, or a level that is negative or above 2.
         """
         images, size = self._ready(noisy)
         if level is None:
             told = self.estimator(images)
-        elif level.dim() != 4 or level.shape[1:] != noisy.shape[1:] or len(level) not in (1, len(noisy)) or bool((level < 0).any()):
-            raise ValueError(
-                f"level has shape {tuple(level.shape)}, expected was (1 or {len(noisy)}, 3, {size[0]}, {size[1]}), with no negative value."
-            )
         else:
+            shape = tuple(getattr(level, "shape", ()))
+            if len(shape) != 4 or shape[1:] != noisy.shape[1:] or shape[0] not in (1, len(noisy)):
+                raise ValueError(
+                    f"level has shape {shape}, but a tensor of the shape {tuple(noisy.shape)} of the images is expected (or one level "
+                    "for all of them): torch.full_like(noisy, 0.1) tells the same everywhere."
+                )
+            noise.require_sigma(level)
             told = _even(level.to(images)).expand(len(images), -1, -1, -1)
         clean = images + self.denoiser(torch.cat([images, told], dim=1))
         return clean[..., : size[0], : size[1]].to(noisy.device)
