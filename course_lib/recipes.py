@@ -224,7 +224,7 @@ def gradual_recipe(title: str, on: Sequence[str], *, start: str = "", peak: floa
     (first, *more) = (CLASSES[name][0] for name in on)
     presets = {"paper": Preset(gradual.Settings(peak=peak, **settings), first, everything, more=tuple(more))}
     if not start:  # what is embedded; its photos to train on have the textures among them, both halves
-        quick = gradual.Settings(depth=8, width=32, patch_size=32, batch_size=8, steps=400, learning_rate=2e-3, warmup_steps=20,
+        quick = gradual.Settings(depth=8, width=32, patch_size=32, batch_size=8, steps=300, learning_rate=2e-3, warmup_steps=20,
                                  peak=peak, log_every=20)  # fmt: skip
         trained_on, embedded = zip((("photos", "train"), ("photos", "test")), CLASSES["digits"], CLASSES["text"], strict=True)
         presets["quick"] = Preset(quick, trained_on[0], tuple(Test(*test, tests) for test in embedded), more=trained_on[1:])
