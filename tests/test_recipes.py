@@ -367,7 +367,8 @@ def test_a_checkpoint_of_another_method(home):
     content = torch.load(file, weights_only=True)
     del content["settings"]["depth"]
     torch.save(content, file)
-    with pytest.raises(checkpoints.CheckpointError, match=r"ckpt is of another method: it has the settings batch_norm, .*dncnn_s has batch_norm, .*depth"):
+    message = r"ckpt is of another method: it has the settings batch_norm, .*; dncnn_s has batch_norm, .*depth, "
+    with pytest.raises(checkpoints.CheckpointError, match=message):
         runs.from_checkpoint("dncnn_s", "quick", file)
 
 
