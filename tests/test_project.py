@@ -97,3 +97,13 @@ def test_a_home_that_is_none_is_not_passed_over(monkeypatch, tmp_path):
     monkeypatch.setenv("COURSE_HOME", str(tmp_path))
     with pytest.raises(FileNotFoundError, match="COURSE_HOME is .* no data/SHA256SUMS"):
         project.home()
+
+
+def test_the_tracked_tree_stays_small():
+    """At most 56 MB: everybody who clones the course takes all of it."""
+    repository = project.PACKAGE.parent
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=repository, capture_output=True, text=True)
+    if listed.returncode:
+        pytest.skip("not a git checkout")
+    files = [repository / name for name in listed.stdout.split("\0") if name]
+    assert files and sum(file.stat().st_size for file in files if file.is_file()) <= 56_000_000
