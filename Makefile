@@ -49,10 +49,10 @@ lab: $(VENV)/all
 	$(BIN)/jupyter lab --notebook-dir=book
 
 execute: $(VENV)/all
-	$(BIN)/python book/execute.py $(CHAPTER)
+	$(BIN)/python tools/execute.py $(CHAPTER)
 
 seeds: $(VENV)/all
-	$(BIN)/python book/execute.py --seeds $(CHAPTER)
+	$(BIN)/python tools/execute.py --seeds $(CHAPTER)
 
 clean:
 	rm -rf _build book/.ipynb_checkpoints .pytest_cache .ruff_cache course_lib.egg-info $(VENV)

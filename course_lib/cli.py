@@ -209,7 +209,13 @@ def _verify(options) -> int:
 
 
 def _bench(options) -> int:
-    from course_lib import bench
+    from course_lib import project
+
+    tools = project.PACKAGE.parent / "tools"
+    if not (tools / "bench.py").is_file():
+        raise ValueError("course bench is a tool of the repository: run it in a clone, with the library installed by pip install -e .")
+    sys.path.insert(0, str(tools))
+    import bench
 
     bench.main(options.seconds, options.time_to, options.record)
     return 0

@@ -4,12 +4,13 @@ import json
 import math
 from dataclasses import replace
 
-import plain_loop
 import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from course_lib import bench, cli, data, devices, recipes, training
+import bench
+import plain_loop
+from course_lib import cli, data, devices, project, recipes, training
 from course_lib.denoising import dncnn
 
 TINY = dncnn.Settings(depth=3, width=8, batch_size=4, steps=3, patch_size=20, scales=(1.0,), precision="32-true")
@@ -133,6 +134,12 @@ def test_the_command_prints_and_records(monkeypatch, tmp_path, capsys):
     written = json.loads(file.read_text(encoding="utf-8"))
     assert written["rows"][:2] == [{"what": "something", "value": 12.3456, "unit": "ms"}, {"what": "another", "value": 0.5, "unit": "%"}]
     assert len(written["rows"]) == 3 and {"device", "precision", "versions", "commit"} <= set(written)
+
+
+def test_without_the_repository_the_command_says_where_it_is(monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(project, "PACKAGE", tmp_path / "site-packages" / "course_lib")
+    assert cli.main(["bench"]) == 1
+    assert "course bench is a tool of the repository" in capsys.readouterr().err
 
 
 @pytest.mark.slow

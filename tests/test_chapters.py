@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import math
 import re
@@ -11,14 +10,11 @@ from pathlib import Path
 import nbformat
 import pytest
 
+import execute
 from course_lib import data, noise, project, recipes, results
 
 ROOT = Path(__file__).resolve().parents[1]
 BOOK = ROOT / "book"
-
-spec = importlib.util.spec_from_file_location("execute", BOOK / "execute.py")
-execute = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(execute)
 
 SOURCES = execute.chapters()
 CHAPTERS = [path for path in SOURCES if path.name[:2].isdigit()]  # the others are pages of results

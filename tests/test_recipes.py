@@ -521,7 +521,7 @@ MODULES = {
     for file in sorted(PACKAGE.rglob("*.py"))
     if file.parent != PACKAGE or file.stem != "__init__"
 }
-ROOF = {"recipes", "runs", "cli", "bench", "verify", "reproduction"}
+ROOF = {"recipes", "runs", "cli", "verify", "reproduction"}
 GROUND = [name for name, file in MODULES.items() if file.parent == PACKAGE and name not in ROOF]
 ROOMS = [name for name, file in MODULES.items() if file.parent != PACKAGE]
 

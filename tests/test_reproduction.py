@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
+import bench
 import course_lib
-from course_lib import bench, recipes, reproduction, results
+from course_lib import recipes, reproduction, results
 
 REPOSITORY = Path(course_lib.__file__).resolve().parents[1]
 

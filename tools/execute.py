@@ -1,4 +1,4 @@
-"""Run the chapters and store their outputs: ``python book/execute.py [--seeds] [CHAPTER ...]``.
+"""Run the chapters and store their outputs: ``python tools/execute.py [--seeds] [CHAPTER ...]``.
 
 Each ``book/NN_name.md`` becomes ``book/NN_name.ipynb``, executed from top to bottom in a fresh kernel, on embedded data only
 (``COURSE_DATA`` is unset). The site is built from these stored outputs. ``--seeds`` runs each chapter with seeds 0 to 4
@@ -16,7 +16,7 @@ import sys
 import time
 from pathlib import Path
 
-BOOK = Path(__file__).resolve().parent
+BOOK = Path(__file__).resolve().parents[1] / "book"
 TIMEOUT = 300  # seconds for one cell
 
 
@@ -46,7 +46,7 @@ def library_used(made) -> list[Path]:
     code = "\n".join(cell.source for cell in made.cells if cell.cell_type == "code")
     used = {room for room in rooms if re.search(rf"course_lib\.{room}\b|\b{room}\b", code)}
     files = sorted(package.glob("*.py")) + [path for room in sorted(used) for path in sorted((package / room).glob("*.py"))]
-    return [path for path in files if path.name not in ("cli.py", "bench.py")]
+    return [path for path in files if path.name != "cli.py"]
 
 
 def run(made, *, seed: int = 0, preset: str = "quick", before: str = ""):

@@ -24,6 +24,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+import plain_loop as public
 from course_lib import batches, data, devices, noise, project, recipes, results, rng, training, widgets
 from course_lib.denoising import dncnn, ffdnet
 from course_lib.metric_learning import distances, gallery, triplet
@@ -66,12 +67,8 @@ def bare_loop(settings: dncnn.Settings, pool: batches.ImagePool, *, precision: s
 
 
 def plain_loop(settings: dncnn.Settings, images) -> float:
-    """Seconds for ``settings.steps`` steps as public code makes them: ``tests/plain_loop.py`` of the repository."""
-    file = project.home() / "tests" / "plain_loop.py"
-    specification = importlib.util.spec_from_file_location("plain_loop", file)
-    module = importlib.util.module_from_spec(specification)
-    specification.loader.exec_module(module)
-    seconds, _ = module.train(
+    """Seconds for ``settings.steps`` steps as public code makes them."""
+    seconds, _ = public.train(
         dncnn.DnCNN(settings).to(devices.default()), images, patch_size=settings.patch_size, sigma=noise.from_255(25),
         batch_size=settings.batch_size, steps=settings.steps + 1, learning_rate=settings.learning_rate,
     )  # fmt: skip
