@@ -11,7 +11,8 @@ import nbformat
 import pytest
 
 import execute
-from course_lib import data, noise, project, recipes, results
+import staleness
+from course_lib import data, noise, recipes, results
 
 ROOT = Path(__file__).resolve().parents[1]
 BOOK = ROOT / "book"
@@ -88,8 +89,17 @@ def test_no_error_or_stderr_is_stored(stored):
 
 def test_stored_outputs_are_those_of_this_library(source, stored):
     """A hash stored at execution: outputs that are older than the code which made them are reported."""
-    now = project.source_hash(execute.library_used(execute.notebook(source)))
+    now = staleness.stamp(execute.notebook(source))
     assert stored.metadata["course"]["library"] == now, f"stale outputs: run `make execute CHAPTER={source.stem}`"
+
+
+def test_sources_that_a_page_shows_are_those_of_this_library(stored):
+    """The hash leaves out comments and docstrings, which a reader sees here."""
+    library = [path.read_text(encoding="utf-8") for path in staleness.PACKAGE.rglob("*.py")]
+    for cell in code(stored):
+        if "plots.source(" in cell.source:
+            [shown] = [output["data"]["text/plain"] for output in cell.outputs if "text/latex" in output.get("data", {})]
+            assert any(shown.strip() in text for text in library), f"{cell.source} shows another source: run `make execute`"
 
 
 def test_a_chapter_takes_at_most_a_minute(stored):

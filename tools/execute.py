@@ -16,6 +16,8 @@ import sys
 import time
 from pathlib import Path
 
+import staleness
+
 BOOK = Path(__file__).resolve().parents[1] / "book"
 TIMEOUT = 300  # seconds for one cell
 
@@ -34,19 +36,6 @@ def notebook(source: Path):
         cell["id"] = hashlib.sha256(f"{number}/{cell.source}".encode()).hexdigest()[:12]
     made.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
     return made
-
-
-def library_used(made) -> list[Path]:
-    """The library files whose change makes stored outputs stale: those that the chapter imports, and what these import.
-
-    All of ``course_lib`` but the command line, which no chapter runs.
-    """
-    package = BOOK.parent / "course_lib"
-    rooms = {path.name for path in package.iterdir() if path.is_dir()}
-    code = "\n".join(cell.source for cell in made.cells if cell.cell_type == "code")
-    used = {room for room in rooms if re.search(rf"course_lib\.{room}\b|\b{room}\b", code)}
-    files = sorted(package.glob("*.py")) + [path for room in sorted(used) for path in sorted((package / room).glob("*.py"))]
-    return [path for path in files if path.name != "cli.py"]
 
 
 def run(made, *, seed: int = 0, preset: str = "quick", before: str = ""):
@@ -71,8 +60,6 @@ def run(made, *, seed: int = 0, preset: str = "quick", before: str = ""):
 
 def stored(made, seconds: float):
     """The executed notebook as it is committed: no widget state (the page has frames of its own), no times of the clock."""
-    from course_lib import project
-
     made.metadata.pop("widgets", None)
     for cell in made.cells:
         cell.metadata.pop("execution", None)
@@ -81,7 +68,7 @@ def stored(made, seconds: float):
             (BOOK / "_static" / "readme.webp").write_bytes(base64.b64decode(picture))
         if any(output.get("name") == "stderr" or output.output_type == "error" for output in cell.get("outputs", [])):
             raise RuntimeError(f"a cell wrote to stderr, which a chapter must not:\n{cell.source}\n{cell.outputs}")
-    made.metadata["course"] = {"library": project.source_hash(library_used(made)), "seconds": round(seconds)}
+    made.metadata["course"] = {"library": staleness.stamp(made), "seconds": round(seconds)}
     return made
 
 
