@@ -44,7 +44,8 @@ def test_logits_are_a_linear_function_of_the_rectified_representation():
 
 
 def test_training_learns_the_people_it_is_shown():
-    plan = identification.Settings(**{**TINY, "steps": 300, "learning_rate": 2e-3})
+    # 8 dimensions, of which ReLU leaves fewer, are too few in some seeds: with 32 all of 0 to 4 learn, in either precision
+    plan = identification.Settings(**{**TINY, "dimension": 32, "batch_size": 10, "steps": 200, "learning_rate": 1e-3})
     shown = people()
     model = identification.Classifier(plan)
     history = training.fit(model, identification.prepare(shown.images, shown.labels, plan), identification, plan, progress=False)
