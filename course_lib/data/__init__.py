@@ -20,7 +20,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from course_lib import project, rng, typeset
+from course_lib import project, rng
+from course_lib.data import typeset
 
 PHOTOS_TRAIN = ("coffee", "rocket", "china", "stereo_motorcycle", "brick", "gravel", "grass", "coins", "moon",
                 "immunohistochemistry")  # fmt: skip
