@@ -22,7 +22,6 @@ STYLE = {
     "grid.color": "#dddddd",
     "legend.frameon": False,
 }
-ERROR_GAIN = 4  # error pictures show the error this many times as strong
 
 
 def figure(width: float, height: float, **subplots):
@@ -97,11 +96,6 @@ def pixels(image: Tensor) -> np.ndarray:
     image = image[0] if image.dim() == 4 else image
     array = (image.clamp(0, 1) * 255).round().to(torch.uint8).permute(1, 2, 0).numpy()
     return array[..., 0] if array.shape[2] == 1 else array
-
-
-def error_picture(estimate: Tensor, clean: Tensor) -> Tensor:
-    """The error ``estimate - clean``, ``ERROR_GAIN`` times as strong, around mid-gray: gray is right, white too bright."""
-    return (0.5 + ERROR_GAIN * (estimate - clean)).clamp(0, 1)
 
 
 def photographs(panels: Mapping[str, Tensor], alt: str, *, columns: int | None = None) -> Shown:

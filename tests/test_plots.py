@@ -12,7 +12,7 @@ import pytest
 import torch
 from PIL import Image
 
-from course_lib import batches, data, noise, plots, training
+from course_lib import batches, data, noise, plots, training, widgets
 from course_lib.denoising import dncnn, evaluation
 
 LARGEST = 66_000  # bytes: "about 60 kB" a figure
@@ -121,16 +121,6 @@ def test_pixels(shape):
     assert array.dtype == np.uint8 and np.array_equal(array, planes[..., 0] if planes.shape[2] == 1 else planes)
 
 
-def test_error_picture():
-    clean, estimate = torch.rand(2, 3, 8, 8, generator=torch.Generator().manual_seed(0)).unbind(0)
-    estimate = clean + (estimate - 0.5) / 2
-    estimate[0, 0, 0] = clean[0, 0, 0]
-    picture = plots.error_picture(estimate, clean)
-    expected = np.clip(0.5 + plots.ERROR_GAIN * (estimate.double().numpy() - clean.double().numpy()), 0, 1)
-    assert np.allclose(picture.numpy(), expected, atol=1e-5) and picture[0, 0, 0] == 0.5
-    assert (expected == 0).any() and (expected == 1).any(), "the clamping is looked at too"
-
-
 def panels(photos, kind):
     """Four panels as chapters show them."""
     if kind == "clean":
@@ -140,7 +130,7 @@ def panels(photos, kind):
         return {f"σ = {s}": evaluation.test_noise(clean, noise.from_255(s)) for s in (0, 10, 25, 50)}
     noisy = evaluation.test_noise(clean, noise.from_255(25))
     blurred = torch.nn.functional.avg_pool2d(noisy, 3, 1, 1)
-    return {"clean": clean, "noisy": noisy, "denoised": blurred, "error": plots.error_picture(blurred, clean)}
+    return {"clean": clean, "noisy": noisy, "denoised": blurred, "error": widgets.error_picture(blurred, clean)}
 
 
 @pytest.mark.parametrize("kind", ["clean", "denoised", "noisy"])
