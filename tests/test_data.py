@@ -21,7 +21,7 @@ import torch.nn.functional as F
 from PIL import Image
 
 from course_lib import data, project
-from course_lib.data import typeset
+from course_lib.data import dataset, typeset
 
 REPOSITORY = project.PACKAGE.parent
 FOLDERS = ("bsd400", "bsd68", "set12", "set5", "cbsd432", "cbsd68", "cc15")
@@ -62,7 +62,7 @@ def write_root(root, files, monkeypatch, hashed=None):
         (root / path).parent.mkdir(parents=True, exist_ok=True)
         (root / path).write_bytes(content)
     listed = {path: hashlib.sha256(content).hexdigest() for path, content in (hashed or files).items()}
-    monkeypatch.setattr(data, "manifest", lambda: listed)
+    monkeypatch.setattr(dataset, "manifest", lambda: listed)
     return listed
 
 
