@@ -13,7 +13,8 @@ import torch
 from PIL import Image
 
 from course_lib import batches, data, noise, plots, training, widgets
-from course_lib.denoising import dncnn, evaluation
+from course_lib.denoising import dncnn, evaluation, tables
+from course_lib.metric_learning import figures
 
 LARGEST = 66_000  # bytes: "about 60 kB" a figure
 AWKWARD = """σ < 25 & "quoted" > it's <b>bold</b> </script> alt="""
@@ -197,7 +198,7 @@ def test_table():
 def test_table_of_comparisons():
     record = {"title": "toy", "short": True, "metrics": {"set12": {"psnr": 30.0}},
               "paper": {"set12": {"psnr": {"value": 30.436, "protocol": "quantised"}}}}  # fmt: skip
-    rows = plots.comparisons([record, {**record, "title": "full", "short": False}]).data.splitlines()[2:]
+    rows = tables.comparisons([record, {**record, "title": "full", "short": False}]).data.splitlines()[2:]
     assert rows == ["| toy | set12 | psnr | 30.44 | 30.00 | -0.44 | short run |",
                     "| full | set12 | psnr | 30.44 | 30.00 | -0.44 | full |"]  # fmt: skip
 
@@ -269,7 +270,7 @@ def test_a_grid_frames_what_is_asked_for():
 
 def test_distributions_count_every_pair():
     distance, same = torch.tensor([0.1, 0.2, 0.9, 1.5, 9.0]), torch.tensor([True, True, False, False, False])
-    drawn = plots.distributions({"one": (distance, same), "two": (distance, same)}, gamma=0.5, most=2.0)
+    drawn = figures.distributions({"one": (distance, same), "two": (distance, same)}, gamma=0.5, most=2.0)
     for axis in drawn.axes:
         areas = [sum(bar.get_height() * bar.get_width() for bar in container) for container in axis.containers]
         assert areas == pytest.approx([1, 1]), "what is farther than the axis counts in its last bar"
