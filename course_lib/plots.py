@@ -22,7 +22,6 @@ STYLE = {
     "grid.color": "#dddddd",
     "legend.frameon": False,
 }
-ERROR_GAIN = 4  # error pictures show the error this many times as strong
 
 
 def figure(width: float, height: float, **subplots):
@@ -99,11 +98,6 @@ def pixels(image: Tensor) -> np.ndarray:
     return array[..., 0] if array.shape[2] == 1 else array
 
 
-def error_picture(estimate: Tensor, clean: Tensor) -> Tensor:
-    """The error ``estimate - clean``, ``ERROR_GAIN`` times as strong, around mid-gray: gray is right, white too bright."""
-    return (0.5 + ERROR_GAIN * (estimate - clean)).clamp(0, 1)
-
-
 def photographs(panels: Mapping[str, Tensor], alt: str, *, columns: int | None = None) -> Shown:
     """Images in [0, 1] side by side, each with its title; pixel for pixel, without axes."""
     if not panels:
@@ -174,26 +168,6 @@ def grid(rows: Sequence[Sequence[tuple[Tensor, str, bool]]], labels: Sequence[st
     return drawn
 
 
-def distributions(pairs: Mapping[str, tuple[Tensor, Tensor]], *, gamma: float | None = None, most: float | None = None):
-    """Histograms of the distances of pairs, of one identity and of two, beside each other for every name: a figure to show.
-
-    Args:
-        pairs: name -> (distance ``(N,)``, same identity? ``(N,)``).
-        gamma: a threshold to mark.
-        most: end of the distance axis; the largest distance where it is None.
-    """
-    drawn, axes = figure(3.6 * max(2, len(pairs)), 2.6, ncols=len(pairs), squeeze=False)
-    for axis, (name, (distance, same)) in zip(axes.flat, pairs.items(), strict=True):
-        bins = np.linspace(0, most or float(distance.max()), 41)
-        for kind, color, label in ((same, COLORS[0], "one person"), (~same, COLORS[1], "two people")):
-            axis.hist(distance[kind].clamp(max=bins[-1]).numpy(), bins, density=True, alpha=0.6, color=color, label=label)
-        if gamma is not None:
-            axis.axvline(gamma, color="#333333", ls="--", lw=1.2, label="γ")
-        axis.set(title=name, xlabel="distance", yticks=[])
-        axis.legend(fontsize=8, frameon=STYLE["legend.frameon"])
-    return drawn
-
-
 def tiles(images: Sequence[Tensor], positions: np.ndarray, alt: str, *, side: int = 24) -> Shown:
     """A mosaic: every image ``(C, H, W)`` in [0, 1] as a tile of a square grid, near the others that are near it.
 
@@ -229,19 +203,6 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]]):
 
     lines = ["| " + " | ".join(map(str, row)) + " |" for row in (header, ["---"] * len(header), *rows)]
     return Markdown("\n".join(lines))
-
-
-def comparisons(records: Sequence[dict]):
-    """The table "paper / recorded / gap" of recorded runs."""
-    from course_lib import results
-
-    rows = [
-        [record["title"], row.data, row.metric, f"{row.paper:.2f}", f"{row.recorded:.2f}", f"{row.gap:+.2f}",
-         "short run" if record["short"] else "full"]
-        for record in records
-        for row in results.compare(record)
-    ]  # fmt: skip
-    return table(["run", "data", "metric", "paper (dB)", "recorded (dB)", "gap (dB)", "budget"], rows)
 
 
 def source(function):

@@ -20,9 +20,10 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 
-from course_lib import data, typeset
+from course_lib import data, project
+from course_lib.data import dataset, typeset
 
-REPOSITORY = Path(data.__file__).parent.parent
+REPOSITORY = project.PACKAGE.parent
 FOLDERS = ("bsd400", "bsd68", "set12", "set5", "cbsd432", "cbsd68", "cc15")
 NOT_EMBEDDED = ("mnist", "cifar10", "cifar10_jpeg", "faces", "portraits", *FOLDERS)
 
@@ -61,7 +62,7 @@ def write_root(root, files, monkeypatch, hashed=None):
         (root / path).parent.mkdir(parents=True, exist_ok=True)
         (root / path).write_bytes(content)
     listed = {path: hashlib.sha256(content).hexdigest() for path, content in (hashed or files).items()}
-    monkeypatch.setattr(data, "manifest", lambda: listed)
+    monkeypatch.setattr(dataset, "manifest", lambda: listed)
     return listed
 
 

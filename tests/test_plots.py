@@ -12,8 +12,9 @@ import pytest
 import torch
 from PIL import Image
 
-from course_lib import batches, data, noise, plots, training
-from course_lib.denoising import dncnn, evaluation
+from course_lib import batches, data, noise, plots, training, widgets
+from course_lib.denoising import dncnn, evaluation, tables
+from course_lib.metric_learning import figures
 
 LARGEST = 66_000  # bytes: "about 60 kB" a figure
 AWKWARD = """σ < 25 & "quoted" > it's <b>bold</b> </script> alt="""
@@ -121,16 +122,6 @@ def test_pixels(shape):
     assert array.dtype == np.uint8 and np.array_equal(array, planes[..., 0] if planes.shape[2] == 1 else planes)
 
 
-def test_error_picture():
-    clean, estimate = torch.rand(2, 3, 8, 8, generator=torch.Generator().manual_seed(0)).unbind(0)
-    estimate = clean + (estimate - 0.5) / 2
-    estimate[0, 0, 0] = clean[0, 0, 0]
-    picture = plots.error_picture(estimate, clean)
-    expected = np.clip(0.5 + plots.ERROR_GAIN * (estimate.double().numpy() - clean.double().numpy()), 0, 1)
-    assert np.allclose(picture.numpy(), expected, atol=1e-5) and picture[0, 0, 0] == 0.5
-    assert (expected == 0).any() and (expected == 1).any(), "the clamping is looked at too"
-
-
 def panels(photos, kind):
     """Four panels as chapters show them."""
     if kind == "clean":
@@ -140,7 +131,7 @@ def panels(photos, kind):
         return {f"σ = {s}": evaluation.test_noise(clean, noise.from_255(s)) for s in (0, 10, 25, 50)}
     noisy = evaluation.test_noise(clean, noise.from_255(25))
     blurred = torch.nn.functional.avg_pool2d(noisy, 3, 1, 1)
-    return {"clean": clean, "noisy": noisy, "denoised": blurred, "error": plots.error_picture(blurred, clean)}
+    return {"clean": clean, "noisy": noisy, "denoised": blurred, "error": widgets.error_picture(blurred, clean)}
 
 
 @pytest.mark.parametrize("kind", ["clean", "denoised", "noisy"])
@@ -207,7 +198,7 @@ def test_table():
 def test_table_of_comparisons():
     record = {"title": "toy", "short": True, "metrics": {"set12": {"psnr": 30.0}},
               "paper": {"set12": {"psnr": {"value": 30.436, "protocol": "quantised"}}}}  # fmt: skip
-    rows = plots.comparisons([record, {**record, "title": "full", "short": False}]).data.splitlines()[2:]
+    rows = tables.comparisons([record, {**record, "title": "full", "short": False}]).data.splitlines()[2:]
     assert rows == ["| toy | set12 | psnr | 30.44 | 30.00 | -0.44 | short run |",
                     "| full | set12 | psnr | 30.44 | 30.00 | -0.44 | full |"]  # fmt: skip
 
@@ -279,7 +270,7 @@ def test_a_grid_frames_what_is_asked_for():
 
 def test_distributions_count_every_pair():
     distance, same = torch.tensor([0.1, 0.2, 0.9, 1.5, 9.0]), torch.tensor([True, True, False, False, False])
-    drawn = plots.distributions({"one": (distance, same), "two": (distance, same)}, gamma=0.5, most=2.0)
+    drawn = figures.distributions({"one": (distance, same), "two": (distance, same)}, gamma=0.5, most=2.0)
     for axis in drawn.axes:
         areas = [sum(bar.get_height() * bar.get_width() for bar in container) for container in axis.containers]
         assert areas == pytest.approx([1, 1]), "what is farther than the axis counts in its last bar"

@@ -522,8 +522,9 @@ MODULES = {
     if file.parent != PACKAGE or file.stem != "__init__"
 }
 ROOF = {"recipes", "runs", "cli", "verify", "reproduction"}
-GROUND = [name for name, file in MODULES.items() if file.parent == PACKAGE and name not in ROOF]
-ROOMS = [name for name, file in MODULES.items() if file.parent != PACKAGE]
+ON_THE_GROUND = (PACKAGE, PACKAGE / "data", PACKAGE / "widgets")
+GROUND = [name for name, file in MODULES.items() if file.parent in ON_THE_GROUND and name not in ROOF]
+ROOMS = [name for name, file in MODULES.items() if file.parent not in ON_THE_GROUND]
 
 
 def imports(name: str) -> set[str]:

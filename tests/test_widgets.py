@@ -136,6 +136,16 @@ def test_the_three_parts_of_the_picture():
         assert np.abs(shown[:, left : left + 48] - expected).mean() < 4
 
 
+def test_error_picture():
+    clean, estimate = torch.rand(2, 3, 8, 8, generator=torch.Generator().manual_seed(0)).unbind(0)
+    estimate = clean + (estimate - 0.5) / 2
+    estimate[0, 0, 0] = clean[0, 0, 0]
+    picture = widgets.error_picture(estimate, clean)
+    expected = np.clip(0.5 + widgets.ERROR_GAIN * (estimate.double().numpy() - clean.double().numpy()), 0, 1)
+    assert np.allclose(picture.numpy(), expected, atol=1e-5) and picture[0, 0, 0] == 0.5
+    assert (expected == 0).any() and (expected == 1).any(), "the clamping is looked at too"
+
+
 def test_the_same_noise_only_stronger():
     lab = make()
     patterns = [(f.degraded - f.clean) / s for s in (15, 50) for f in [lab.frame("blur", "cat", s)]]
@@ -244,7 +254,7 @@ def test_at_most_40_frames():
 
 def test_the_page_takes_the_best_coding_that_there_is_room_for():
     lab = make(photos={"cat": photo(seed=1)})
-    assert lab.page_bytes == widgets.LARGEST_BUDGET == 300_000
+    assert lab.static.most_bytes == widgets.LARGEST_BUDGET == 300_000
     shown = [lab.frame("blur", "cat", sigma, 24) for sigma in (0, 25, 50)]
     for quality in widgets.PAGE_QUALITIES:
         images = [base64.b64encode(frame.picture(quality)).decode() for frame in shown]
@@ -355,6 +365,12 @@ def test_the_controls_choose_degradation_and_strength():
     assert alt_of(lab) == lab.frame("nothing", "moon", "JPEG", "quality 5").alt
     bundle = lab._repr_mimebundle_()
     assert bundle["text/html"] == lab.page() and "application/vnd.jupyter.widget-view+json" in bundle
+
+
+def test_too_many_strengths_are_refused_before_they_are_computed():
+    many = {"many": {str(n): (lambda clean: 1 / 0) for n in range(41)}}
+    with pytest.raises(ValueError, match="41 frames, but at most 40: give fewer positions"):
+        degraded(degradations=many).page()
 
 
 @pytest.mark.parametrize(

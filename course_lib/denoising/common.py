@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import torch
 from torch import Tensor, nn
 
-from course_lib import metrics, noise, weights
+from course_lib import metrics, noise
 from course_lib.batches import ImagePool
 from course_lib.denoising import evaluation
 from course_lib.noise import require_images
@@ -101,31 +101,6 @@ def orthogonal(kernel: Tensor, *, centred: bool, gain: float, generator: torch.G
 def unchanged(model: nn.Module) -> nn.Module:
     """The form in which a network is shipped that has nothing to fold: a copy in evaluation mode."""
     return copy.deepcopy(model).eval()
-
-
-def published_stack(
-    state: Mapping[str, Tensor], *, eps: float, name: str, channels_of: Callable[[int], int], inputs: Callable[[int], int],
-    outputs: Callable[[int], int],
-) -> tuple[list[tuple[Tensor, Tensor]], int, int]:  # fmt: skip
-    """The convolutions of published weights, checked: (weights and biases, width, channels of the images).
-
-    Args:
-        state: the state dict.
-        eps: of its batch normalisation, where there is one.
-        name: of the network, for the message.
-        channels_of: channels of the images from the inputs of the first convolution.
-        inputs, outputs: from the channels of the images, those of the first and last convolution.
-
-    Raises:
-        weights.WeightsError: unless they are 3×3 convolutions of one width, from ``inputs`` to ``outputs``, for gray or colour.
-    """
-    stack = weights.convolutions(state, eps=eps)
-    shapes = [tuple(weight.shape) for weight, _ in stack]
-    width, channels = (shapes[0][0], channels_of(shapes[0][1])) if shapes else (0, 0)
-    middle = [(width, width, 3, 3)] * (len(shapes) - 2)
-    if len(shapes) < 2 or channels not in (1, 3) or shapes != [(width, inputs(channels), 3, 3), *middle, (outputs(channels), width, 3, 3)]:
-        raise weights.WeightsError(f"convolutions of the shapes {shapes} are not those of {name}.")
-    return stack, width, channels
 
 
 def pool(images: Iterable[Tensor], channels: int, patch_size: int, scales: tuple[float, ...]) -> ImagePool:

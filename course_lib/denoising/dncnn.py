@@ -27,9 +27,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from course_lib import metrics, noise, rng, weights
+from course_lib import metrics, noise, rng
 from course_lib.batches import ImagePool
-from course_lib.denoising import common
+from course_lib.denoising import common, published
 from course_lib.training import Plan
 
 BN_EPS = 1e-4  # of the authors' batch normalisation
@@ -230,7 +230,7 @@ def evaluate(
 def folded(model: DnCNN) -> DnCNN:
     """The same function without batch normalisation: its scale and shift moved into the convolutions before it.
 
-    :func:`course_lib.weights.convolutions` has the formula. The result has 555,137 parameters for DnCNN-S, and is how
+    :func:`course_lib.denoising.published.convolutions` has the formula. The result has 555,137 parameters for DnCNN-S, and is how
     the authors distribute their weights. Returns a new network in evaluation mode; ``model`` is left as it is.
     """
     return from_published(model.state_dict(), eps=BN_EPS)
@@ -253,9 +253,9 @@ def from_published(state: Mapping[str, Tensor], *, eps: float = 1e-5) -> DnCNN:
     def same(channels: int) -> int:
         return channels
 
-    stack, width, channels = common.published_stack(state, eps=eps, name="a DnCNN", channels_of=same, inputs=same, outputs=same)
+    stack, width, channels = published.stack_of(state, eps=eps, name="a DnCNN", channels_of=same, inputs=same, outputs=same)
     plain = DnCNN(Settings(depth=len(stack), width=width, channels=channels, batch_norm=False))
-    weights.fill(plain.layers, stack)
+    published.fill(plain.layers, stack)
     return plain.to(memory_format=torch.channels_last).eval()
 
 

@@ -32,9 +32,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from course_lib import noise, rng, weights
+from course_lib import noise, rng
 from course_lib.batches import ImagePool
-from course_lib.denoising import common
+from course_lib.denoising import common, published
 from course_lib.noise import as_map
 from course_lib.training import Plan
 
@@ -198,7 +198,7 @@ def evaluate(
 
 
 def folded(model: FFDNet) -> FFDNet:
-    """The same function without batch normalisation; see :func:`course_lib.weights.convolutions`.
+    """The same function without batch normalisation; see :func:`course_lib.denoising.published.convolutions`.
 
     It has 485,316 parameters in gray and 852,108 in colour. Returns a new network in evaluation mode.
     """
@@ -219,11 +219,11 @@ def from_published(state: Mapping[str, Tensor], *, eps: float = 1e-5) -> FFDNet:
     Raises:
         weights.WeightsError: for tensors that are not an FFDNet's.
     """
-    stack, width, channels = common.published_stack(
+    stack, width, channels = published.stack_of(
         state, eps=eps, name="an FFDNet", channels_of=lambda n: (n - 1) // 4, inputs=lambda c: 4 * c + 1, outputs=lambda c: 4 * c
     )
     plain = FFDNet(Settings(depth=len(stack), width=width, channels=channels, batch_norm=False))
-    weights.fill(plain.layers, stack)
+    published.fill(plain.layers, stack)
     return plain.to(memory_format=torch.channels_last).eval()
 
 

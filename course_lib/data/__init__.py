@@ -1,0 +1,85 @@
+"""Data sets by name, as uint8 tensors that carry where they came from.
+
+``load`` gives the data set that was asked for or raises. It looks in the data root (``COURSE_DATA``, else
+``data/downloads``), and downloads through torchvision's or scikit-learn's own loader only where ``download=True``.
+``photos``, ``digits``, and what is made of such need neither. ``data/README.md`` describes every layout.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from course_lib import project
+from course_lib.data import embedded, folders, libraries
+from course_lib.data.dataset import AlteredError, DataError, Dataset, Request, balanced, contents, decoded, manifest, verified
+from course_lib.data.embedded import TEXTURES
+
+__all__ = [
+    "EMBEDDED", "LOADERS", "SPLIT", "TEXTURES", "AlteredError", "DataError", "Dataset", "balanced", "contents", "decoded", "load",
+    "manifest", "verified",
+]  # fmt: skip
+
+EMBEDDED = ("photos", "digits", "sheets", "pages", "textures")  # inside installed packages
+SPLIT = ("photos", "digits", "sheets", "pages", "textures", "portraits", "mnist", "cifar10", "cifar10_jpeg")
+LOADERS = {
+    "photos": embedded.photos,
+    "digits": embedded.digits,
+    "sheets": embedded.sheets,
+    "pages": embedded.pages,
+    "textures": embedded.textures,
+    "portraits": libraries.portraits,
+    "mnist": libraries.mnist,
+    "cifar10": libraries.cifar10,
+    "cifar10_jpeg": libraries.cifar10_jpeg,
+    "faces": libraries.faces,
+    **dict.fromkeys(folders.FOLDERS, folders.folder),
+    "cc15": folders.cc15,
+}
+
+
+def load(
+    name: str,
+    split: str | None = None,
+    *,
+    root: str | Path | None = None,
+    color: bool = False,
+    download: bool = False,
+    otherwise: str | None = None,
+) -> Dataset:
+    """Load a data set, print one line that says what was got, and return it.
+
+    Args:
+        name: ``photos`` or ``digits`` (embedded), and ``sheets`` (of digits), ``pages`` (of text) and ``textures``, made of what is
+            embedded; ``mnist``, ``cifar10``, ``cifar10_jpeg``, ``faces``, ``portraits`` (the faces, in two parts); or a
+            folder of images: ``bsd400``, ``bsd68``, ``set12``, ``set5``, ``cbsd432``, ``cbsd68``, ``cc15``.
+        split: ``"train"`` or ``"test"`` where the data set has the two, else None: see ``SPLIT``.
+        root: the folder to look in; ``COURSE_DATA`` or ``data/downloads`` where it is None.
+        color: for ``photos``: the colour photographs in colour, rather than all of them in gray.
+        download: may missing files be downloaded, where a loader of torchvision or scikit-learn does that?
+        otherwise: another data set of this function to take where ``name`` cannot be had. The printed line and
+            ``source`` then name that one.
+
+    Raises:
+        ValueError: for an unknown name or split.
+        DataError: for files that are missing, incomplete or altered, with what to do.
+    """
+    if name not in LOADERS:
+        raise ValueError(f'unknown data set "{name}"; there are {", ".join(LOADERS)}')
+    splits = ("train", "test") if name in SPLIT else (None,)
+    if split not in splits:
+        expected = 'split="train" or split="test"' if name in SPLIT else "no split"
+        raise ValueError(f'data set "{name}" with split={split!r}: it takes {expected}.')
+    if otherwise is not None and otherwise not in LOADERS:
+        raise ValueError(f'unknown data set otherwise="{otherwise}"; there are {", ".join(LOADERS)}')
+    if color and name != "photos":
+        raise ValueError(f'color=True is for "photos" only; "{name}" comes as it is.')
+    folder = Path(root).expanduser() if root is not None else project.data_root()
+    try:
+        dataset = LOADERS[name](Request(name, split, folder, color, download))
+    except DataError as error:
+        if otherwise is None:
+            raise
+        print(f"{name}: not to be had ({error}); taking {otherwise} instead, as was asked for")
+        return load(otherwise, (split or "train") if otherwise in SPLIT else None, root=root, download=download)
+    print(dataset)
+    return dataset
