@@ -7,33 +7,70 @@ from __future__ import annotations
 
 import hashlib
 import os
+import warnings
 import zipfile
+from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 import torch
 from torch import nn
 
-from course_lib import project
+from course_lib import project, settings
+from course_lib.history import History, TrainingError
 
 
 class CheckpointError(RuntimeError):
     """A checkpoint that cannot be written, is damaged, or belongs to another run; the message says which."""
 
 
-def state(model: nn.Module, optimizer, step: int, settings: dict, seed: int, history: dict) -> dict:
-    """Everything from which a run goes on after ``step`` updates."""
-    tensors = {"model": model.state_dict(), "optimizer": optimizer.state_dict()}
-    return {
-        "network": type(model).__name__,
-        **tensors,
-        "sha256": digest(tensors),
-        "step": step,
-        "settings": settings,
-        "seed": seed,
-        "precision": history["precision"],
-        "history": history,
-        "source_hash": project.source_hash(),
-    }
+class Parts:
+    """The tensors of a training: its network, its optimisers, and the average of its weights where there is one.
+
+    Args:
+        model: the network.
+        optimizers: as Fabric has set them up.
+        average: torch's ``AveragedModel`` of the network, or None.
+    """
+
+    def __init__(self, model: nn.Module, optimizers: Sequence, average=None):
+        self.model, self.optimizers, self.average = model, optimizers, average
+
+    def content(self, step: int, identity: dict, history: History) -> dict:
+        """Everything from which a run goes on after ``step`` updates; ``identity`` has network, settings, seed and about."""
+        tensors = {"model": self.model.state_dict(), "optimizer": [optimizer.state_dict() for optimizer in self.optimizers]}
+        if self.average is not None:
+            tensors["average"] = self.average.state_dict()
+        return {
+            **identity,
+            **tensors,
+            "sha256": digest(tensors),
+            "step": step,
+            "precision": history.precision,
+            "history": asdict(history),
+            "source_hash": project.source_hash(),
+        }
+
+    def restore(self, content: dict | None) -> int:
+        """Load what :meth:`content` gave, and return its step; 0 for None. ``CheckpointError`` if it is of another architecture."""
+        if content is None:
+            return 0
+        restore(self.model, {"model": content["model"]})
+        for optimizer, state in zip(self.optimizers, content["optimizer"], strict=True):
+            optimizer.load_state_dict(state)
+        if self.average is not None:
+            self.average.load_state_dict(content["average"])
+        return content["step"]
+
+    def require_numbers(self, step: int) -> None:
+        """Raise ``TrainingError`` where a weight is NaN or infinite after ``step`` updates."""
+        if not all(bool(tensor.isfinite().all()) for tensor in self.model.state_dict().values()):
+            raise TrainingError(f"after step {step - 1} weights are no longer numbers, although the loss was: its gradient was not.")
+
+    def keep_average(self) -> None:
+        """Give the network the averaged weights, where there are any."""
+        if self.average is not None:
+            self.model.load_state_dict(self.average.module.state_dict())
 
 
 def digest(content) -> str:
@@ -58,13 +95,14 @@ def digest(content) -> str:
     return found.hexdigest()
 
 
-def write(fabric, path: str | Path, content: dict) -> None:
+def write(fabric, path: str | Path, content: dict, *, must: bool = True) -> None:
     """Write to a file beside ``path``, then rename: a crash or a full disk leaves the checkpoint before it intact.
 
     The first process writes; all of them learn whether it could.
 
     Raises:
-        CheckpointError: if the disk is full, read-only, or the folder cannot be made.
+        CheckpointError: if the disk is full, read-only, or the folder cannot be made. A warning tells it where none ``must`` be
+            written now.
     """
     path = Path(path)
     problem = ""
@@ -84,8 +122,10 @@ def write(fabric, path: str | Path, content: dict) -> None:
             except OSError:
                 pass  # the folder cannot be reached; there is nothing of ours in it
     problem = fabric.broadcast(problem)
-    if problem:
+    if problem and must:
         raise CheckpointError(problem)
+    if problem:
+        warnings.warn(f"{problem} Training goes on; the checkpoint before this one is kept.", stacklevel=3)
 
 
 def open_file(path: str | Path) -> dict:
@@ -103,10 +143,10 @@ def open_file(path: str | Path) -> dict:
         if damaged:
             raise zipfile.BadZipFile(f"wrong check sum in {damaged}")
         found = torch.load(path, map_location="cpu", weights_only=True)
-        missing = {"network", "model", "optimizer", "sha256", "step", "settings", "seed", "precision", "history"} - set(found)
+        missing = {"network", "model", "optimizer", "sha256", "step", "settings", "seed", "about", "precision", "history"} - set(found)
         if missing:
             raise KeyError(f"no entry {', '.join(sorted(missing))}")
-        if digest({"model": found["model"], "optimizer": found["optimizer"]}) != found["sha256"]:
+        if digest({name: found[name] for name in ("model", "optimizer", "average") if name in found}) != found["sha256"]:
             raise ValueError("its tensors do not have the SHA-256 that was written with them")
     except Exception as error:  # whatever zipfile, pickle or torch meet first in a damaged file
         raise CheckpointError(
@@ -127,12 +167,18 @@ def require_free(path: str | Path) -> None:
         )
 
 
-def read(path: str | Path, network: str, settings: dict, seed: int, resume: bool) -> dict | None:
+def read(path: str | Path, kind: type, identity: dict, resume: bool) -> dict | None:
     """The content of the checkpoint at ``path`` if it fits the run; None if there is no such file.
+
+    Args:
+        path: of the file.
+        kind: class of the settings, whose defaults stand for what the file does not know yet.
+        identity: network, settings, seed and about of the run.
+        resume: may the run go on from it?
 
     Raises:
         CheckpointError: if there is one although ``resume`` is False, or it is truncated or altered, or of another network,
-            other settings or another seed.
+            other settings, another seed, or about another run.
     """
     path = Path(path)
     if not resume:
@@ -141,30 +187,42 @@ def read(path: str | Path, network: str, settings: dict, seed: int, resume: bool
     if not path.exists():
         return None
     found = open_file(path)
-    differences = [
-        f"{name}: {was!r} in the checkpoint, {now!r} now"
-        for name, was, now in [
-            ("network", found["network"], network),
-            ("seed", found["seed"], seed),
-            *((key, found["settings"].get(key), settings.get(key)) for key in sorted({*found["settings"], *settings})),
-        ]
-        if as_plain(was) != as_plain(now)
-    ]
-    if differences:
+    try:
+        was = asdict(settings.stored(kind, found["settings"]))
+    except (ValueError, TypeError):  # of another method, whose settings have other names
+        was = found["settings"]
+    was, now = ({"network": c["network"], "seed": c["seed"], **flat(c["about"]), **chosen}
+                for c, chosen in ((found, was), (identity, identity["settings"])))  # fmt: skip
+    differing = differences(was, now)
+    if differing:
         raise CheckpointError(
-            f"{path} belongs to another run ({'; '.join(differences)}). Use the same settings to go on, or another file."
+            f"{path} belongs to another run ({'; '.join(differing)}). Use the same settings to go on, or another file."
         )
     return found
 
 
-def as_plain(value):
-    """Lists as tuples, so that settings compare equal after a round trip through a file."""
-    return tuple(map(as_plain, value)) if isinstance(value, list | tuple) else value
+def differences(was: dict, now: dict) -> list[str]:
+    """What differs between two nested dictionaries, that of a checkpoint and that of now, an entry in words for each."""
+    was, now = flat(was), flat(now)
+    return [
+        f"{name}: {was.get(name)!r} in the checkpoint, {now.get(name)!r} now"
+        for name in dict.fromkeys((*was, *now))
+        if settings.plain(was.get(name)) != settings.plain(now.get(name))
+    ]
+
+
+def flat(nested: dict, before: str = "") -> dict:
+    """A nested dictionary as one, its keys joined by dots: ``{"data": {"train": 1}}`` gives ``{"data.train": 1}``."""
+    found = {}
+    for key, value in nested.items():
+        found |= flat(value, f"{before}{key}.") if isinstance(value, dict) else {f"{before}{key}": value}
+    return found
 
 
 def restore(model: nn.Module, content: dict) -> None:
-    """Load the network's tensors; ``CheckpointError`` if they are those of another architecture."""
+    """Load the network's tensors, averaged ones where there are any; ``CheckpointError`` if they are of another architecture."""
+    averaged = {name.removeprefix("module."): t for name, t in content.get("average", {}).items() if name != "n_averaged"}
     try:
-        model.load_state_dict(content["model"])
+        model.load_state_dict(averaged or content["model"])
     except RuntimeError as error:
         raise CheckpointError(f"the checkpoint is of another architecture: {error}") from error

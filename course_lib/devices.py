@@ -9,7 +9,7 @@ from functools import cache
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, distributed
+from torch import Tensor, distributed, nn
 
 PRECISIONS = ("32-true", "bf16-mixed")
 
@@ -94,6 +94,32 @@ def fabric(precision: str):
 def processes() -> int:
     """How many processes train together; 1 without ``fabric run`` or ``torchrun``."""
     return distributed.get_world_size() if distributed.is_available() and distributed.is_initialized() else 1
+
+
+def rank() -> int:
+    """Which of these processes this one is; 0 for the first, and where there is only one."""
+    return distributed.get_rank() if distributed.is_available() and distributed.is_initialized() else 0
+
+
+def share(batch_size: int, world_size: int) -> int:
+    """What one of ``world_size`` processes has of a batch; ``ValueError`` where it cannot be shared out evenly."""
+    if batch_size % world_size:
+        raise ValueError(f"batch_size = {batch_size} cannot be shared out evenly to {world_size} processes.")
+    return batch_size // world_size
+
+
+def agreed(fabric, asked: bool, *, ask: bool) -> bool:
+    """Has anybody asked to stop? Several processes agree on it in the steps where all ``ask``, so that none waits for another."""
+    if fabric.world_size == 1:
+        return asked
+    return ask and bool(fabric.all_reduce(torch.tensor(float(asked), device=fabric.device)) > 0)
+
+
+def same_buffers(fabric, model: nn.Module) -> None:
+    """Give all processes the first one's buffers: each had batch statistics of its own batches."""
+    if fabric.world_size > 1:
+        for buffer in model.buffers():
+            buffer.copy_(fabric.broadcast(buffer))
 
 
 class _Gathered(torch.autograd.Function):

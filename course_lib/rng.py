@@ -42,3 +42,40 @@ def generator(
         True
     """
     return torch.Generator(device=device).manual_seed(derived_seed(seed, step, rank, purpose))
+
+
+class Draws:
+    """The named streams of one step of one process: what a method's ``batch`` draws from.
+
+    ``draws("noise")`` is the generator of (seed, step, rank, "noise"), ``draws.shared("order", epoch)`` one that all
+    processes have in common. Asked for again in the same step, a stream goes on where it was.
+
+    Args:
+        seed: the run's seed.
+        step: the optimiser step.
+        rank: the process.
+        device: where the drawn tensors shall live.
+
+    Example:
+        >>> draws = Draws(seed=0, step=7)
+        >>> draws("noise") is draws("noise"), draws("noise") is draws("crops")
+        (True, False)
+    """
+
+    def __init__(self, seed: int = 0, step: int = 0, rank: int = 0, device: torch.device | str = "cpu"):
+        self.seed, self.step, self.rank, self.device = seed, step, rank, device
+        self._streams: dict[tuple, torch.Generator] = {}
+
+    def __call__(self, purpose: str) -> torch.Generator:
+        """This process's stream for a purpose, such as ``"noise"``, in this step."""
+        return self._stream(purpose, self.step, self.rank)
+
+    def shared(self, purpose: str, at: int) -> torch.Generator:
+        """The stream for a purpose that is the same on every process and in every step, such as that of the epoch ``at``."""
+        return self._stream(purpose, at, -1)
+
+    def _stream(self, purpose: str, step: int, rank: int) -> torch.Generator:
+        key = (purpose, step, rank)
+        if key not in self._streams:
+            self._streams[key] = generator(self.seed, step, rank, purpose, self.device)
+        return self._streams[key]

@@ -38,7 +38,7 @@ def non_local_means(noisy: Tensor, sigma: float, *, factor: float = 0.8) -> Tens
 
 
 def total_variation(noisy: Tensor, sigma: float, *, factor: float = 1.0) -> Tensor:
-    """Rudin, Osher and Fatemi (1992) by Chambolle's algorithm, with weight factor · σ. Arguments as above."""
+    """Rudin, Osher and Fatemi (1992) by Chambolle's algorithm, with weight factor · σ. Shapes and arguments as above."""
     from skimage.restoration import denoise_tv_chambolle
 
     if sigma == 0:
@@ -47,7 +47,7 @@ def total_variation(noisy: Tensor, sigma: float, *, factor: float = 1.0) -> Tens
 
 
 def wavelet(noisy: Tensor, sigma: float, *, factor: float = 1.0) -> Tensor:
-    """Wavelet shrinkage with BayesShrink thresholds (Chang et al., 2000) for noise of factor · σ. Arguments as above."""
+    """Wavelet shrinkage with BayesShrink thresholds (Chang et al., 2000) for noise of factor · σ. Shapes and arguments as above."""
     from skimage.restoration import denoise_wavelet
 
     if sigma == 0:

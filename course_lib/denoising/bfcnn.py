@@ -105,7 +105,7 @@ class BFCNN(nn.Module):
         return self.layers(noisy).float()
 
     def denoise(self, noisy: Tensor, sigma: float | None = None) -> Tensor:
-        """The clean estimate z − R(z), of any height and width, on the device of ``noisy``; σ is not used.
+        """The clean estimate z − R(z) ``(B, C, H, W)``, of any height and width, on the device of ``noisy``; σ is not used.
 
         Raises:
             TypeError, ValueError, RuntimeError: see :func:`course_lib.denoising.common.require_input`.
@@ -167,7 +167,8 @@ def filter_at(model: nn.Module, noisy: Tensor, row: int, column: int) -> Tensor:
 
 
 def homogeneity_gap(model: nn.Module, noisy: Tensor, alpha: float) -> float:
-    r"""Largest :math:`|f(\alpha z) - \alpha f(z)| / \alpha` over the pixels: 0 but for rounding if f is homogeneous.
+    r"""Largest :math:`|f(\alpha z) - \alpha f(z)| / \alpha` over the pixels of images z ``(B, C, H, W)``:
+    0 but for rounding if f is homogeneous.
 
     Raises:
         ValueError: for α ≤ 0: a rectifier network scales with positive factors only.

@@ -33,7 +33,9 @@ from torch import Tensor, nn
 
 from course_lib import camera, noise, rng
 from course_lib.batches import ImagePool
+from course_lib.data import Dataset
 from course_lib.denoising import common, evaluation
+from course_lib.rng import Draws
 from course_lib.training import Plan
 
 
@@ -189,7 +191,10 @@ def _even(images: Tensor) -> Tensor:
 
 
 def asymmetric(level: Tensor, true_level: Tensor, alpha: float) -> Tensor:
-    r"""Mean of :math:`|\alpha - 1[\hat\sigma < \sigma]|\,(\hat\sigma - \sigma)^2` over all pixels: too little costs more, for α < 1/2."""
+    r"""Mean of :math:`|\alpha - 1[\hat\sigma < \sigma]|\,(\hat\sigma - \sigma)^2` over all pixels: too little costs more, for α < 1/2.
+
+    Both levels are ``(B, C, H, W)`` in image units; the loss is a scalar.
+    """
     error = level - true_level
     return ((alpha - (error < 0).to(error.dtype)).abs() * error.square()).mean()
 
@@ -213,8 +218,14 @@ class Pool:
         return self
 
 
-def prepare(images: Iterable[Tensor], settings: Settings, *, pairs: Iterable[tuple[Tensor, Tensor]] = ()) -> Pool:
-    """Clean colour images, uint8 ``(3, H, W)``, and real pairs (noisy, clean) of such, as the pool of the batches."""
+def prepare(
+    images: Dataset | Iterable[Tensor], settings: Settings, seed: int = 0, *, pairs: Iterable[tuple[Tensor, Tensor]] = ()
+) -> Pool:
+    """Clean colour images, uint8 ``(3, H, W)``, and real pairs (noisy, clean) of such, as the pool of the batches.
+
+    Raises:
+        ValueError: for images that are not in colour, or are smaller than a patch.
+    """
     stacked = [torch.cat(pair) for pair in pairs]  # a patch is cut from both at once
     if any(both.shape[0] != 6 for both in stacked):
         raise ValueError(f"pairs have {sorted({both.shape[0] for both in stacked})} channels together, but two colour images have 6.")
@@ -222,32 +233,33 @@ def prepare(images: Iterable[Tensor], settings: Settings, *, pairs: Iterable[tup
     return Pool(clean, ImagePool(stacked, settings.patch_size) if stacked else None)
 
 
-Batch = tuple[Tensor, Tensor, Optional[Tensor], Settings]  # noqa: UP045 - the API pages are built without torch
+Batch = tuple[Tensor, Tensor, Optional[Tensor]]  # noqa: UP045 - the API pages are built without torch
 
 
-def batch(data: Pool, step: int, generator: torch.Generator, settings: Settings) -> Batch:
-    """(noisy, clean, true noise level or None, settings), images ``(B, 3, P, P)``: synthetic and, in every second step, real ones."""
-    if data.pairs is not None and step % 2:
-        both = data.pairs.patches(settings.batch_size, generator)
-        return both[:, :3], both[:, 3:], None, settings
-    clean = data.clean.patches(settings.batch_size, generator)
-    draw = torch.rand(7, len(clean), generator=generator, device=generator.device)  # 3 + 3 for the channels' σ, 1 for γ
+def batch(pool: Pool, draws: Draws, settings: Settings) -> Batch:
+    """(noisy, clean, true noise level or None), images ``(B, 3, P, P)``: synthetic and, in every second step, real ones."""
+    if pool.pairs is not None and draws.step % 2:
+        both = pool.pairs.patches(settings.batch_size, draws("patches"))
+        return both[:, :3], both[:, 3:], None
+    clean = pool.clean.patches(settings.batch_size, draws("patches"))
+    draw = torch.rand(7, len(clean), generator=draws("camera"), device=draws.device)  # 3 + 3 for the channels' σ, 1 for γ
     low, high = settings.gamma
-    choice = torch.rand(3, generator=generator, device=generator.device).tolist()
+    choice = torch.rand(3, generator=draws("mosaic and file"), device=draws.device).tolist()
     pattern = camera.PATTERNS[int(4 * choice[1])] if choice[0] < settings.mosaic else None
     noisy, level = camera.photograph(
-        clean, settings.sigma_s * draw[:3].T, settings.sigma_c * draw[3:6].T, generator, gamma=low + (high - low) * draw[6], pattern=pattern
+        clean, settings.sigma_s * draw[:3].T, settings.sigma_c * draw[3:6].T, draws("noise"), gamma=low + (high - low) * draw[6],
+        pattern=pattern,
     )
     if choice[2] < 0.5:
         worst, best = settings.jpeg_quality
-        quality = torch.randint(worst, best + 1, (len(clean),), generator=generator, device=generator.device)
+        quality = torch.randint(worst, best + 1, (len(clean),), generator=draws("quality"), device=draws.device)
         noisy = noise.jpeg(noisy, quality.tolist())
-    return noisy, clean, level, settings
+    return noisy, clean, level
 
 
-def step(model: nn.Module, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
-    """The loss of a batch; PSNR in dB of its denoised patches taken together, and the mean estimated level."""
-    noisy, clean, true_level, settings = batch
+def step(model: nn.Module, batch: Batch, settings: Settings) -> tuple[Tensor, dict[str, Tensor]]:
+    """The loss of a batch; PSNR in dB of its denoised patches taken together, and the mean estimated level: all scalars."""
+    noisy, clean, true_level = batch
     denoised, level = model(noisy)
     error = (denoised - clean).square().mean()
     loss = error + settings.smooth * total_variation(level)
@@ -257,5 +269,5 @@ def step(model: nn.Module, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
 
 
 def evaluate(model: CBDNet, noisy: Sequence[Tensor], clean: Sequence[Tensor], *, indices: Sequence[int] | None = None) -> list[float]:
-    """PSNR in dB of real photographs; see :func:`course_lib.denoising.evaluation.psnr_of_pairs`."""
+    """PSNR in dB of real photographs ``(C, H, W)``; see :func:`course_lib.denoising.evaluation.psnr_of_pairs`."""
     return evaluation.psnr_of_pairs(model.denoise, noisy, clean, indices=indices, device=next(model.parameters()).device)

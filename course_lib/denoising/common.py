@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Iterable, Sequence
 
 import torch
@@ -10,12 +9,13 @@ from torch import Tensor, nn
 
 from course_lib import metrics, noise
 from course_lib.batches import ImagePool
+from course_lib.data import Dataset
 from course_lib.denoising import evaluation
 from course_lib.noise import require_images
 
 
 def require_input(network: nn.Module, noisy: Tensor) -> None:
-    """Raise unless ``network``, which has ``channels``, can denoise ``noisy``.
+    """Raise unless ``network``, which has ``channels``, can denoise ``noisy``, images ``(B, C, H, W)``.
 
     Raises:
         TypeError: for integer images.
@@ -47,7 +47,7 @@ def require_shape(depth: int, width: int, channels: int, sigma_255: tuple[float,
 
 @torch.inference_mode()
 def without_residual(network: nn.Module, noisy: Tensor) -> Tensor:
-    """ŷ = z − R(z), for a network whose ``forward`` returns the residual R(z); errors as :func:`require_input`.
+    """ŷ = z − R(z) ``(B, C, H, W)``, for a network whose ``forward`` returns the residual R(z); errors as :func:`require_input`.
 
     It computes in the precision of its weights and on their device; the estimate is on the device of ``noisy``.
     """
@@ -65,7 +65,7 @@ def psnr(
     indices: Sequence[int] | None,
     seed: int,
 ) -> list[float]:
-    """What ``evaluate`` of a method returns: PSNR in dB of each image by the folded network, on the device of ``model``."""
+    """What ``evaluate`` of a method returns: PSNR in dB of each image ``(C, H, W)`` by the folded network, on the device of ``model``."""
     device = next(model.parameters()).device
     denoise, sigma = folded(model).to(device).denoise, noise.from_255(sigma_255)
     return evaluation.psnr_per_image(denoise, images, sigma, protocol=protocol, indices=indices, seed=seed, device=device)
@@ -77,7 +77,7 @@ def image_loss(denoised: Tensor, clean: Tensor) -> Tensor:
 
 
 def image_step(denoised: Tensor, clean: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-    """The loss of a denoised batch, and its PSNR in dB, of all patches together: for networks that return the clean image."""
+    """The loss of a denoised batch, and its PSNR in dB, of all patches together, both scalars: for networks that return the clean image."""
     error = (denoised.detach() - clean).square().mean()
     return image_loss(denoised, clean), {"psnr": -10 * torch.log10(error)}
 
@@ -98,14 +98,9 @@ def orthogonal(kernel: Tensor, *, centred: bool, gain: float, generator: torch.G
     nn.init.orthogonal_(start, gain=gain, generator=generator)
 
 
-def unchanged(model: nn.Module) -> nn.Module:
-    """The form in which a network is shipped that has nothing to fold: a copy in evaluation mode."""
-    return copy.deepcopy(model).eval()
-
-
-def pool(images: Iterable[Tensor], channels: int, patch_size: int, scales: tuple[float, ...]) -> ImagePool:
+def pool(images: Dataset | Iterable[Tensor], channels: int, patch_size: int, scales: tuple[float, ...]) -> ImagePool:
     """Training images, uint8 ``(C, H, W)``, as the pool from which batches are cut; ``ValueError`` for other channels."""
-    made = ImagePool(images, patch_size, scales)
+    made = ImagePool(getattr(images, "images", images), patch_size, scales)
     if made.channels != channels:
         raise ValueError(f"channels = {channels}, but the training images have {made.channels}.")
     return made

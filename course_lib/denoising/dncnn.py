@@ -29,7 +29,9 @@ from torch import Tensor, nn
 
 from course_lib import metrics, noise, rng
 from course_lib.batches import ImagePool
+from course_lib.data import Dataset
 from course_lib.denoising import common, published
+from course_lib.rng import Draws
 from course_lib.training import Plan
 
 BN_EPS = 1e-4  # of the authors' batch normalisation
@@ -137,7 +139,10 @@ class DnCNN(nn.Module):
 
 
 def initialise(kernel: Tensor, settings: Settings, generator: torch.Generator) -> None:
-    """Normal with variance 2 / (9 · inputs), as He et al. (2015) derive for ReLU; or centred, where the settings say so."""
+    """Fill a kernel ``(out, in, 3, 3)``: normal with variance 2 / (9 · inputs), as He et al. (2015) derive for ReLU.
+
+    Or centred, where the settings say so.
+    """
     if settings.centred:
         common.orthogonal(kernel, centred=True, gain=math.sqrt(2), generator=generator)
     else:
@@ -153,30 +158,27 @@ def loss(residual: Tensor, true_noise: Tensor) -> Tensor:
     return (residual - true_noise).square().sum() / (2 * len(residual))
 
 
-def prepare(images: Iterable[Tensor], settings: Settings) -> ImagePool:
+def prepare(images: Dataset | Iterable[Tensor], settings: Settings, seed: int = 0) -> ImagePool:
     """Training images, uint8 ``(C, H, W)``, as the pool from which :func:`batch` cuts patches."""
     return common.pool(images, settings.channels, settings.cut, settings.scales)
 
 
-def batch(data: ImagePool, step: int, generator: torch.Generator, settings: Settings) -> tuple[Tensor, Tensor]:
-    """(noisy, clean) patches ``(B, C, P, P)``: new places, new orientations and new noise in every step.
-
-    Every method is handed the number of the ``step``; here all that changes with it comes from the ``generator``.
-    """
-    clean = data.patches(settings.batch_size, generator)
+def batch(pool: ImagePool, draws: Draws, settings: Settings) -> tuple[Tensor, Tensor]:
+    """(noisy, clean) patches ``(B, C, P, P)``: new places, new orientations and new noise in every step."""
+    clean = pool.patches(settings.batch_size, draws("patches"))
     if settings.general:
-        return general_batch(clean, generator, settings)
-    return with_noise(clean, generator, settings), clean
+        return general_batch(clean, draws, settings)
+    return with_noise(clean, draws, settings), clean
 
 
-def with_noise(clean: Tensor, generator: torch.Generator, settings: Settings) -> Tensor:
-    """Every patch gets a σ of its own, and noise of that strength."""
+def with_noise(clean: Tensor, draws: Draws, settings: Settings) -> Tensor:
+    """Every patch ``(C, H, W)`` of the batch gets a σ of its own, and noise of that strength."""
     low, high = (noise.from_255(s) for s in settings.sigma_255)
-    sigma = noise.uniform_sigma(low, high, len(clean), generator)
-    return noise.gaussian(clean, sigma, generator, clip=False)
+    sigma = noise.uniform_sigma(low, high, len(clean), draws("sigma"))
+    return noise.gaussian(clean, sigma, draws("noise"), clip=False)
 
 
-def general_batch(clean: Tensor, generator: torch.Generator, settings: Settings) -> tuple[Tensor, Tensor]:
+def general_batch(clean: Tensor, draws: Draws, settings: Settings) -> tuple[Tensor, Tensor]:
     """DnCNN-3: the first third of the patches gets noise, the second low resolution, the last JPEG compression.
 
     Thirds of fixed size rather than a draw for each patch: every step sees all tasks, and all shapes stay the same. The
@@ -184,20 +186,20 @@ def general_batch(clean: Tensor, generator: torch.Generator, settings: Settings)
     """
     first, second, third = clean.tensor_split(3)
     low, high = settings.jpeg_quality
-    quality = torch.randint(low, high + 1, (len(third),), generator=generator, device=generator.device)
+    quality = torch.randint(low, high + 1, (len(third),), generator=draws("quality"), device=draws.device)
     degraded = torch.cat([
-        with_noise(first, generator, settings),
+        with_noise(first, draws, settings),
         *(noise.bicubic(part, factor)
           for part, factor in zip(second.tensor_split(len(settings.factors)), settings.factors, strict=True)),
         noise.jpeg(third, quality.tolist()),
     ])  # fmt: skip
     p = settings.patch_size
-    top, left = torch.randint(settings.cut - p + 1, (2,), generator=generator, device=generator.device).tolist()
+    top, left = torch.randint(settings.cut - p + 1, (2,), generator=draws("cut"), device=draws.device).tolist()
     return tuple(images[..., top : top + p, left : left + p].contiguous() for images in (degraded, clean))
 
 
-def step(model: nn.Module, batch: tuple[Tensor, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
-    """The loss of a batch, and the PSNR in dB of its denoised patches taken together."""
+def step(model: nn.Module, batch: tuple[Tensor, Tensor], settings: Settings) -> tuple[Tensor, dict[str, Tensor]]:
+    """The loss of a batch, and the PSNR in dB of its denoised patches taken together, both scalars."""
     noisy, clean = batch
     true_noise = noisy - clean
     residual = model(noisy)

@@ -103,6 +103,6 @@ def measure(
 
 
 def size(field: Tensor, threshold: float = THRESHOLD) -> float:
-    """Side of a square with as many pixels as ``field`` (from :func:`measure`) has above ``threshold`` times its middle."""
+    """Side of a square with as many pixels as ``field``, ``(H, W)`` from :func:`measure`, has above ``threshold`` times its middle."""
     middle = field[field.shape[0] // 2, field.shape[1] // 2]
     return math.sqrt(int((field > threshold * middle).sum()))

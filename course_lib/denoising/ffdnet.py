@@ -34,8 +34,10 @@ from torch import Tensor, nn
 
 from course_lib import noise, rng
 from course_lib.batches import ImagePool
+from course_lib.data import Dataset
 from course_lib.denoising import common, published
 from course_lib.noise import as_map
+from course_lib.rng import Draws
 from course_lib.training import Plan
 
 BN_EPS = 1e-4  # of the authors' batch normalisation
@@ -151,34 +153,31 @@ def constrain(kernel: Tensor, low: float = 0.9, high: float = 1.1, by: float = 1
     kernel.copy_(((u * moved) @ v).view_as(kernel))
 
 
-def prepare(images: Iterable[Tensor], settings: Settings) -> ImagePool:
+def prepare(images: Dataset | Iterable[Tensor], settings: Settings, seed: int = 0) -> ImagePool:
     """Training images, uint8 ``(C, H, W)``, as the pool from which :func:`batch` cuts patches."""
     return common.pool(images, settings.channels, settings.patch_size, settings.scales)
 
 
-def batch(data: ImagePool, step: int, generator: torch.Generator, settings: Settings) -> tuple[Tensor, Tensor, Tensor, int | None]:
-    """(noisy, uniform noise-level maps at half resolution, clean, number of the kernel to constrain or None).
-
-    Patches are ``(B, C, P, P)``, maps ``(B, 1, P / 2, P / 2)``. Kernel k has its turn in the steps k, k + 100, k + 200, …
-    """
-    clean = data.patches(settings.batch_size, generator)
-    low, high = (noise.from_255(s) for s in settings.sigma_255)
-    sigma = noise.uniform_sigma(low, high, len(clean), generator)
-    half = settings.patch_size // 2
+def before_step(model: nn.Module, step: int, settings: Settings) -> None:
+    """Constrain one kernel: kernel k has its turn in the steps k, k + 100, k + 200, …"""
     turn = step % CONSTRAINED_EVERY
-    return (
-        noise.gaussian(clean, sigma, generator, clip=False),
-        sigma.view(-1, 1, 1, 1).expand(-1, 1, half, half).contiguous(),
-        clean,
-        turn if settings.orthogonal and turn < settings.depth else None,
-    )
-
-
-def step(model: nn.Module, batch: tuple[Tensor, Tensor, Tensor, int | None]) -> tuple[Tensor, dict[str, Tensor]]:
-    """The loss of a batch, and the PSNR in dB of its denoised patches taken together."""
-    noisy, level_map, clean, turn = batch
-    if turn is not None:
+    if settings.orthogonal and turn < settings.depth:
         constrain([parameter for parameter in model.parameters() if parameter.dim() == 4][turn])
+
+
+def batch(pool: ImagePool, draws: Draws, settings: Settings) -> tuple[Tensor, Tensor, Tensor]:
+    """(noisy, uniform noise-level maps at half resolution, clean): patches ``(B, C, P, P)``, maps ``(B, 1, P / 2, P / 2)``."""
+    clean = pool.patches(settings.batch_size, draws("patches"))
+    low, high = (noise.from_255(s) for s in settings.sigma_255)
+    sigma = noise.uniform_sigma(low, high, len(clean), draws("sigma"))
+    half = settings.patch_size // 2
+    level_map = sigma.view(-1, 1, 1, 1).expand(-1, 1, half, half).contiguous()
+    return noise.gaussian(clean, sigma, draws("noise"), clip=False), level_map, clean
+
+
+def step(model: nn.Module, batch: tuple[Tensor, Tensor, Tensor], settings: Settings) -> tuple[Tensor, dict[str, Tensor]]:
+    """The loss of a batch, and the PSNR in dB of its denoised patches taken together, both scalars."""
+    noisy, level_map, clean = batch
     return common.image_step(model(noisy, level_map), clean)
 
 

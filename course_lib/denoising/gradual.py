@@ -29,8 +29,10 @@ from torch import Tensor, nn
 
 from course_lib import metrics, noise, rng
 from course_lib.batches import ImagePool, to_float
+from course_lib.data import Dataset
 from course_lib.denoising import common, evaluation
 from course_lib.denoising.dncnn import with_noise
+from course_lib.rng import Draws
 from course_lib.training import Plan
 
 BORDER = 20  # pixels at the rim of an image that the paper's PSNR leaves out
@@ -102,7 +104,7 @@ class GradualDenoiser(nn.Module):
 
     @torch.inference_mode()
     def denoise(self, noisy: Tensor, sigma: float | None = None) -> Tensor:
-        """The clean estimate, of any height and width, on the device of ``noisy``; σ is not used.
+        """The clean estimate ``(B, C, H, W)``, of any height and width, on the device of ``noisy``; σ is not used.
 
         Raises:
             TypeError, ValueError: see :func:`course_lib.denoising.common.require_input`.
@@ -118,24 +120,24 @@ class GradualDenoiser(nn.Module):
         return torch.cat([noisy[None], noisy + steps.cumsum(0)])
 
 
-def degraded(clean: Tensor, generator: torch.Generator, settings: Settings) -> Tensor:
-    """Images with the noise that the settings ask for."""
-    return noise.poisson(clean, settings.peak, generator) if settings.peak else with_noise(clean, generator, settings)
+def degraded(clean: Tensor, draws: Draws, settings: Settings) -> Tensor:
+    """Images ``(B, C, H, W)`` with the noise that the settings ask for."""
+    return noise.poisson(clean, settings.peak, draws("noise")) if settings.peak else with_noise(clean, draws, settings)
 
 
-def prepare(images: Iterable[Tensor], settings: Settings) -> ImagePool:
+def prepare(images: Dataset | Iterable[Tensor], settings: Settings, seed: int = 0) -> ImagePool:
     """Training images, uint8 ``(C, H, W)``, as the pool from which :func:`batch` cuts patches."""
     return common.pool(images, settings.channels, settings.patch_size, settings.scales)
 
 
-def batch(data: ImagePool, step: int, generator: torch.Generator, settings: Settings) -> tuple[Tensor, Tensor]:
+def batch(pool: ImagePool, draws: Draws, settings: Settings) -> tuple[Tensor, Tensor]:
     """(noisy, clean) patches ``(B, C, P, P)``. With Poisson noise each patch is scaled by its own maximum."""
-    clean = data.patches(settings.batch_size, generator)
-    return degraded(clean, generator, settings), clean
+    clean = pool.patches(settings.batch_size, draws("patches"))
+    return degraded(clean, draws, settings), clean
 
 
-def step(model: nn.Module, batch: tuple[Tensor, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
-    """The loss of a batch, and the PSNR in dB of its denoised patches taken together."""
+def step(model: nn.Module, batch: tuple[Tensor, Tensor], settings: Settings) -> tuple[Tensor, dict[str, Tensor]]:
+    """The loss of a batch, and the PSNR in dB of its denoised patches taken together, both scalars."""
     noisy, clean = batch
     return common.image_step(model(noisy), clean)
 

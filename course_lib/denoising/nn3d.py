@@ -84,7 +84,7 @@ def denoise(cnn: Denoiser, noisy: Tensor, sigma: float, settings: Settings | Non
 
 
 def corners(length: int, settings: Settings) -> Tensor:
-    """Where the blocks of the grid begin along a side: every so many pixels, and at the last place possible."""
+    """Where the blocks of the grid begin along a side, ``(blocks,)``: every so many pixels, and at the last place possible."""
     last = length - settings.block
     return torch.tensor([*range(0, last, settings.every), last])
 
@@ -166,7 +166,7 @@ def average(image: Tensor, matches: Tensor, threshold: float, settings: Settings
 
 
 def haar_matrix(length: int) -> Tensor:
-    """The orthonormal Haar transform of ``length`` values, a power of two: the first row is the approximation."""
+    """The orthonormal Haar transform of ``length`` values, a power of two, as ``(length, length)``: the first row is the approximation."""
     matrix = torch.ones(1, 1, dtype=torch.float64)
     while len(matrix) < length:
         coarse = torch.kron(matrix, torch.tensor([[1.0, 1.0]], dtype=torch.float64))

@@ -62,7 +62,7 @@ def stack_of(
     state: Mapping[str, Tensor], *, eps: float, name: str, channels_of: Callable[[int], int], inputs: Callable[[int], int],
     outputs: Callable[[int], int],
 ) -> tuple[list[tuple[Tensor, Tensor]], int, int]:  # fmt: skip
-    """The convolutions of published weights, checked: (weights and biases, width, channels of the images).
+    """The convolutions of published weights, checked: (kernels ``(out, in, 3, 3)`` and biases ``(out,)``, width, channels of the images).
 
     Args:
         state: the state dict.

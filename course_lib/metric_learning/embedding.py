@@ -14,7 +14,9 @@ from torch import Tensor, nn
 
 from course_lib import noise, rng
 from course_lib.batches import IdentityPool, shots
+from course_lib.data import Dataset
 from course_lib.noise import require_images
+from course_lib.rng import Draws
 from course_lib.training import Plan
 
 
@@ -94,7 +96,7 @@ class Embedder(nn.Module):
 
     @torch.inference_mode()
     def embed(self, images: Tensor, *, at_once: int = 512) -> Tensor:
-        """Embeddings of any number of images, ``at_once`` at a time, on the device of ``images``.
+        """Embeddings ``(N, dimension)`` of images ``(N, C, H, W)``, ``at_once`` at a time, on the device of ``images``.
 
         Raises:
             TypeError: for integer images.
@@ -104,19 +106,22 @@ class Embedder(nn.Module):
         return torch.cat([self(part.to(weights)).to(images.device) for part in images.split(at_once)])
 
     def ready(self, images: Tensor) -> Tensor:
-        """A weight, whose device and type the images must get; errors as :meth:`embed` for those that do not fit."""
+        """A weight, whose device and type the images ``(N, C, H, W)`` must get; ``TypeError`` and ``ValueError`` as :meth:`embed`."""
         require_images(images)
         if tuple(images.shape[1:]) != self.shape:
             raise ValueError(f"images are {tuple(images.shape[1:])}, but this network was made for (C, H, W) = {self.shape}.")
         return next(self.parameters())
 
 
-def prepare(images: Tensor, identities: Tensor, settings: EmbeddingSettings) -> IdentityPool:
-    """Training images, uint8 ``(N, C, H, W)``, with their identities ``(N,)``, as the pool of the batches.
+def prepare(people: Dataset, settings: EmbeddingSettings, seed: int = 0) -> IdentityPool:
+    """Training images, uint8 ``(N, C, H, W)``, with their identities, ``people.labels``, as the pool of the batches.
 
     Raises:
-        ValueError: for images of another size than the settings say, or fewer identities than a batch takes.
+        ValueError: for images without identities or of another size than the settings say, or fewer identities than a batch takes.
     """
+    images, identities = people.images, people.labels
+    if identities is None:
+        raise ValueError(f"{people.name} has no labels: who is in a picture must be known, to learn whose pictures belong together.")
     if tuple(images.shape[1:]) != (settings.channels, settings.height, settings.width):
         raise ValueError(
             f"images are {tuple(images.shape[1:])}, but the settings say (C, H, W) = "
@@ -131,12 +136,12 @@ def prepare(images: Tensor, identities: Tensor, settings: EmbeddingSettings) -> 
     return pool
 
 
-def batch(data: IdentityPool, step: int, generator: torch.Generator, settings: EmbeddingSettings) -> tuple[Tensor, Tensor]:
+def batch(pool: IdentityPool, draws: Draws, settings: EmbeddingSettings) -> tuple[Tensor, Tensor]:
     """(images ``(P · K, C, H, W)``, identities ``(P · K,)``): K shots of each of P identities."""
-    images, identities = data.pk(settings.identities, settings.images, generator)
+    images, identities = pool.pk(settings.identities, settings.images, draws("identities"))
     if settings.shift or settings.angle or settings.light:
-        images = shots(images, generator, shift=settings.shift, angle=settings.angle, light=settings.light)
+        images = shots(images, draws("shots"), shift=settings.shift, angle=settings.angle, light=settings.light)
     if settings.sigma_255[1] > 0:
-        sigma = noise.uniform_sigma(*(noise.from_255(s) for s in settings.sigma_255), len(images), generator)
-        images = noise.gaussian(images, sigma, generator, clip=False)
+        sigma = noise.uniform_sigma(*(noise.from_255(s) for s in settings.sigma_255), len(images), draws("sigma"))
+        images = noise.gaussian(images, sigma, draws("noise"), clip=False)
     return images, identities

@@ -7,7 +7,7 @@ added to the queries only, since people are enrolled with care and arrive as the
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -117,65 +117,3 @@ def evaluate(
                    "rank1": everything.rank1(1, seed=seed), "rank1of5": everything.rank1(5, seed=seed)}  # fmt: skip
         found |= {f"{figure}_{name}": 100 * value for figure, value in figures.items()}
     return found
-
-
-# --- who is who -----------------------------------------------------------------------------------------------------------
-
-
-def of_identities(people: Dataset, chosen: Sequence[int] | Tensor, *, at_most: int | None = None) -> Dataset:
-    """The pictures of some identities only, renumbered 0, 1, … in the order of ``chosen``; of each the first ``at_most``.
-
-    Raises:
-        ValueError: for an identity that has no picture.
-    """
-    places, labels = [], []
-    for number, identity in enumerate(chosen):
-        found = (people.labels == int(identity)).nonzero().flatten()[:at_most]
-        if not len(found):
-            raise ValueError(f"{people.name} has no picture of identity {int(identity)}.")
-        places.append(found)
-        labels.append(torch.full((len(found),), number))
-    taken = torch.cat(places)
-    return replace(
-        people,
-        images=people.images[taken],
-        names=tuple(people.names[i] for i in taken.tolist()),
-        labels=torch.cat(labels),
-        classes=tuple(people.classes[int(i)] for i in chosen) if people.classes else (),
-    )
-
-
-def split(people: Dataset, train: int, seed: int) -> tuple[Dataset, Dataset]:
-    """(pictures of ``train`` identities drawn at random, pictures of all others): nobody is in both.
-
-    Raises:
-        ValueError: where less than two identities would be left on either side.
-    """
-    known = people.labels.unique()
-    if not 2 <= train <= len(known) - 2:
-        raise ValueError(f"train = {train} of {len(known)} identities: at least two must be left on either side.")
-    order = known[torch.randperm(len(known), generator=rng.generator(seed, 0, 0, "split by person"))]
-    return of_identities(people, order[:train]), of_identities(people, order[train:])
-
-
-def smaller(people: Dataset, scale: float) -> Dataset:
-    """The same pictures at another size, such as half of it."""
-    return replace(people, images=torch.stack([batches.resized(image, scale) for image in people.images]))
-
-
-def shots(people: Dataset, each: int, *, shift: float, angle: float, light: float, seed: int = 0) -> Dataset:
-    """Every picture becomes a person of their own, of whom there are ``each`` random shots.
-
-    This is how the course makes people of handwritten characters: the identity is this one character, written by this
-    hand, and what varies is where it lies, how it is turned, and the light (see :func:`course_lib.batches.shots`).
-    """
-    images = batches.to_float(people.images).repeat_interleave(each, 0)
-    made = batches.shots(images, rng.generator(seed, 0, 0, "shots"), shift=shift, angle=angle, light=light)
-    return replace(
-        people,
-        images=batches.to_uint8(made),
-        source=f"{people.source}; {each} random shots of every character",
-        names=tuple(f"{name}, shot {i + 1}" for name in people.names for i in range(each)),
-        labels=torch.arange(len(people)).repeat_interleave(each),
-        classes=people.names,
-    )

@@ -111,6 +111,7 @@ class Gallery:
         """Score of every query ``(Q, dimension)`` for every person: ``(Q, people)``, in the order of ``people``.
 
         Raises:
+            ValueError: for another rule.
             GalleryError: for an empty gallery or queries of a wrong shape.
         """
         if rule not in get_args(Rule):

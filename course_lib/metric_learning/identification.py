@@ -22,8 +22,10 @@ from torch import Tensor, nn
 
 from course_lib import rng
 from course_lib.batches import IdentityPool
+from course_lib.data import Dataset
 from course_lib.metric_learning import embedding
 from course_lib.metric_learning.embedding import Embedder, EmbeddingSettings
+from course_lib.rng import Draws
 
 __all__ = ["Classifier", "Settings", "batch", "cross_entropy", "prepare", "step"]
 
@@ -74,12 +76,17 @@ class Classifier(nn.Module):
         return torch.cat([self(part.to(weights)).argmax(1).to(images.device) for part in images.split(512)])
 
 
-def prepare(images: Tensor, identities: Tensor, settings: Settings) -> IdentityPool:
-    """As ``prepare`` of the embedding networks; the identities ``(N,)`` must be the places 0 to ``people`` − 1 of the outputs."""
-    low, high = int(identities.min()), int(identities.max())
+def prepare(people: Dataset, settings: Settings, seed: int = 0) -> IdentityPool:
+    """As ``prepare`` of the embedding networks; the identities are the places of the outputs.
+
+    Raises:
+        ValueError: for identities ``(N,)`` below 0, or above ``people`` − 1.
+    """
+    pool = embedding.prepare(people, settings, seed)
+    low, high = int(people.labels.min()), int(people.labels.max())
     if low < 0 or high >= settings.people:
         raise ValueError(f"identities are {low} to {high}, but the people = {settings.people} outputs are numbered from 0.")
-    return embedding.prepare(images, identities, settings)
+    return pool
 
 
 def cross_entropy(logits: Tensor, identities: Tensor) -> Tensor:
@@ -87,13 +94,13 @@ def cross_entropy(logits: Tensor, identities: Tensor) -> Tensor:
     return F.cross_entropy(logits, identities)
 
 
-def batch(data: IdentityPool, step: int, generator: torch.Generator, settings: Settings) -> tuple[Tensor, Tensor]:
+def batch(pool: IdentityPool, draws: Draws, settings: Settings) -> tuple[Tensor, Tensor]:
     """(images ``(P · K, C, H, W)``, identities ``(P · K,)``), K shots of each of P identities."""
-    return embedding.batch(data, step, generator, settings)
+    return embedding.batch(pool, draws, settings)
 
 
-def step(model: nn.Module, batch: tuple[Tensor, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
-    """The loss of a batch, and the share of it that is identified correctly."""
+def step(model: nn.Module, batch: tuple[Tensor, Tensor], settings: Settings) -> tuple[Tensor, dict[str, Tensor]]:
+    """The loss of a batch, and the share of it that is identified correctly, both scalars."""
     images, identities = batch
     logits = model(images)
     return cross_entropy(logits, identities), {"accuracy": (logits.argmax(1) == identities).float().mean()}

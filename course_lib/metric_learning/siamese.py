@@ -25,9 +25,8 @@ import torch
 from torch import Tensor, nn
 
 from course_lib import devices
-from course_lib.batches import IdentityPool
-from course_lib.metric_learning import distances, embedding
-from course_lib.metric_learning.embedding import EmbeddingSettings, prepare
+from course_lib.metric_learning import distances
+from course_lib.metric_learning.embedding import EmbeddingSettings, batch, prepare
 
 __all__ = ["Settings", "batch", "contrastive", "contrastive_unsquared", "pairs", "prepare", "step"]
 
@@ -83,17 +82,9 @@ def pairs(identities: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     return i[chosen], j[chosen], ~same[chosen]
 
 
-Batch = tuple[Tensor, Tensor, Settings]
-
-
-def batch(data: IdentityPool, step: int, generator: torch.Generator, settings: Settings) -> Batch:
-    """(images, identities, settings): what :func:`step` needs."""
-    return *embedding.batch(data, step, generator, settings), settings
-
-
-def step(model: nn.Module, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
-    """The loss of the :func:`pairs` of a batch, over all processes together; the mean distances of either kind."""
-    images, identities, settings = batch
+def step(model: nn.Module, batch: tuple[Tensor, Tensor], settings: Settings) -> tuple[Tensor, dict[str, Tensor]]:
+    """The loss of the :func:`pairs` of a batch, over all processes together; the mean distances of either kind: all scalars."""
+    images, identities = batch
     embeddings, identities = devices.gathered(model(images)), devices.gathered(identities)
     i, j, different = pairs(identities)
     distance = distances.paired(embeddings[i], embeddings[j])

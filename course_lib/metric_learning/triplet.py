@@ -33,6 +33,7 @@ from course_lib import devices
 from course_lib.batches import IdentityPool
 from course_lib.metric_learning import distances, embedding
 from course_lib.metric_learning.embedding import EmbeddingSettings, prepare
+from course_lib.rng import Draws
 
 __all__ = ["Settings", "all_triplets", "batch", "batch_hard", "prepare", "random_triplets", "semi_hard", "step"]
 
@@ -67,6 +68,7 @@ class Mined:
 
     @property
     def active_fraction(self) -> Tensor:
+        """Share of the triplets that violate the margin, a scalar; 0 where there is no triplet."""
         return self.active / self.triplets.clamp(min=1)
 
 
@@ -117,7 +119,10 @@ def random_triplets(distance: Tensor, labels: Tensor, margin: float, scores: Ten
 
 
 def semi_hard(distance: Tensor, labels: Tensor, margin: float) -> Mined:
-    """For each pair of anchor and positive the nearest negative that is farther than the positive; none, where there is none."""
+    """For each pair of anchor and positive the nearest negative that is farther than the positive; none, where there is none.
+
+    Shapes as for the other minings: distances ``(B, B)``, labels ``(B,)``.
+    """
     positive, negative = _relations(labels)
     anchor, other = positive.nonzero(as_tuple=True)
     reach = distance[anchor, other]
@@ -154,19 +159,21 @@ def batch_hard(embeddings: Tensor, labels: Tensor, margin: float, *, squared: bo
     return _mined(margin + reach[0] - reach[1], valid, nonzero=False)
 
 
-Batch = tuple[Tensor, Tensor, Tensor, Settings]
+Batch = tuple[Tensor, Tensor, Tensor]
 
 
-def batch(data: IdentityPool, step: int, generator: torch.Generator, settings: Settings) -> Batch:
-    """(images, identities, random scores for :func:`random_triplets`, settings): what :func:`step` needs."""
-    images, identities = embedding.batch(data, step, generator, settings)
-    scores = torch.rand(len(images), len(images) * devices.processes(), generator=generator, device=images.device)
-    return images, identities, scores, settings
+def batch(pool: IdentityPool, draws: Draws, settings: Settings) -> Batch:
+    """(images, identities, random scores for :func:`random_triplets`): what :func:`step` needs."""
+    images, identities = embedding.batch(pool, draws, settings)
+    scores = torch.rand(len(images), len(images) * devices.processes(), generator=draws("scores"), device=images.device)
+    return images, identities, scores
 
 
-def step(model: nn.Module, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
-    """The loss of the triplets mined from a batch, over all processes together; the share that violates the margin, the mean distance."""
-    images, identities, scores, settings = batch
+def step(model: nn.Module, batch: Batch, settings: Settings) -> tuple[Tensor, dict[str, Tensor]]:
+    """The loss of the triplets mined from a batch, over all processes together; the share that
+    violates the margin, and the mean distance: all scalars.
+    """
+    images, identities, scores = batch
     embeddings, identities, scores = (devices.gathered(t) for t in (model(images), identities, scores))
     distance = distances.pairwise(embeddings, embeddings)
     measured = distance.square() if settings.squared else distance

@@ -1,0 +1,72 @@
+"""What a training reports: means of the losses, moved from the device seldom and checked when they are."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+
+class TrainingError(RuntimeError):
+    """The loss is no longer a number; the message says from which step, and what to try."""
+
+
+@dataclass
+class History:
+    """What a run reported: ``values[name][i]`` is the mean over the steps up to ``steps[i]`` since the entry before."""
+
+    steps: list[int] = field(default_factory=list)
+    values: dict[str, list[float]] = field(default_factory=dict)
+    seconds: float = 0.0  # spent in the loop, over all resumptions
+    device: str = ""
+    precision: str = ""
+    interrupted: bool = False
+
+    def add(self, step: int, means: dict[str, float]) -> None:
+        """One entry: the means of the steps that ended with ``step`` updates."""
+        self.steps.append(step)
+        for name, value in means.items():
+            self.values.setdefault(name, []).append(value)
+
+    def last(self) -> dict[str, float]:
+        """The values of the last entry by name; empty before the first."""
+        return {name: values[-1] for name, values in self.values.items()}
+
+
+class Report:
+    """Values that wait on the device until they are moved to a history, all in one transfer.
+
+    Args:
+        history: where their means go.
+        advice: a function of the step that says what to try where its loss is not a number.
+    """
+
+    def __init__(self, history: History, advice):
+        self.history, self.advice = history, advice
+        self.pending: list[Tensor] = []
+        self.names: list[str] = []
+
+    def add(self, loss: Tensor, values: dict[str, Tensor]) -> None:
+        """The loss and the reported tensors, scalars, of one step; ``ValueError`` where a step reports other names than before."""
+        names = ["loss", *values]
+        if self.names and names != self.names:
+            raise ValueError(f"a step reports {', '.join(names)}, but the steps before reported {', '.join(self.names)}.")
+        self.names = names
+        self.pending.append(torch.stack([loss.detach(), *values.values()]))
+
+    def close(self, step: int) -> None:
+        """Put the means of what is pending, up to ``step`` updates, into the history; stop at a loss that is no number.
+
+        Raises:
+            TrainingError: names the first step whose loss is NaN or infinite.
+        """
+        if not self.pending:
+            return
+        table = torch.stack(self.pending).cpu()  # (steps since the last report, 1 + number of reported tensors)
+        bad = (~table[:, 0].isfinite()).nonzero()
+        if len(bad):
+            at = step - len(self.pending) + int(bad[0, 0])
+            raise TrainingError(f"the loss is {table[bad[0, 0], 0]:g} in step {at} {self.advice(at)}")
+        self.history.add(step, dict(zip(self.names, table.mean(0).tolist(), strict=True)))
+        self.pending.clear()
