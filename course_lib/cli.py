@@ -6,18 +6,6 @@ import argparse
 import sys
 from pathlib import Path
 
-METRICS = """metrics of denoising, PSNR in dB:
-  psnr, psnr_25    of the restored images; with noise of σ = 25, where there are several σ
-  nn3d_25          … with NN3D's filter around the network
-  clamped_25       … clamped, and not rounded to 8 bits
-  psnr_x3, _q40    … after bicubic reduction by 3; after JPEG of quality 40
-  psnr_camera      … of a simulated camera; _jpeg: of one that writes JPEG
-  input_…          of the images as the network gets them
-metrics of metric learning, in percent:
-  eer, auc         equal error rate, and area under the ROC curve, of pairs
-  rank1, rank1of5  identified with one template of each person, and with five
-  …_0, …_25        queries with noise of σ = 0, 25; …_shot: moved, turned and lit anew"""
-
 
 def parser() -> argparse.ArgumentParser:
     """The command line; ``course --help`` prints it."""
@@ -34,11 +22,11 @@ def parser() -> argparse.ArgumentParser:
     train.add_argument("--checkpoint", type=Path, help="default runs/RECIPE.PRESET.ckpt")
     train.add_argument("--resume", action="store_true", help="go on from the checkpoint, where there is one")
     train.add_argument("--record", action="store_true", help="ship the weights and write data/results/RECIPE.PRESET.json")
-    train.add_argument("--seeds", type=int, metavar="N", help="metric learning: N seeds, each with its people; into runs/ unless --record")
+    train.add_argument("--seeds", type=int, metavar="N", help="N trainings, with as many seeds; the record goes into runs/ unless --record")
     train.add_argument("--note", default="", help="what readers of the record must know, such as why the run was short")
 
     evaluate = commands.add_parser(
-        "evaluate", help="evaluate a trained network", formatter_class=argparse.RawDescriptionHelpFormatter, epilog=METRICS
+        "evaluate", help="evaluate a trained network", formatter_class=argparse.RawDescriptionHelpFormatter, epilog=_metrics()
     )
     evaluate.add_argument("recipe", help="a name that `course list` prints")
     evaluate.add_argument("--preset", help="whose test data are used; default paper, or quick where there is none")
@@ -48,13 +36,26 @@ def parser() -> argparse.ArgumentParser:
 
     verify = commands.add_parser("verify", help="evaluate the shipped networks again and compare with their records")
     verify.add_argument("recipes", nargs="*", help="default: all that are recorded")
-    verify.add_argument("--full", action="store_true", help="all images, not the smallest one of each data set")
+    verify.add_argument("--full", action="store_true", help="all images, not the four smallest of each data set")
 
     bench = commands.add_parser("bench", help="measure speed, as ratios in one run; on a quiet machine")
     bench.add_argument("--seconds", type=float, default=5.0, help="for each turn of a loop; default 5")
     bench.add_argument("--time-to", type=float, metavar="DB", help="also the time to that PSNR on Set12 at σ = 25, such as 28.5")
     bench.add_argument("--record", type=Path, metavar="FILE", help="write the measurements to this JSON file")
     return top
+
+
+def _metrics() -> str:
+    """What ``course evaluate --help`` says of the metrics."""
+    from course_lib import reported
+
+    names = [f"  {name:10} {metric}" for name, metric in reported.METRICS.items()]
+    return "\n".join([
+        "metrics: NAME, or NAME_CONDITION", *names,
+        "conditions: _25 noise of σ = 25, _x3 bicubic reduction by 3, _q40 JPEG of quality 40, _camera a simulated camera,",
+        "_jpeg one that writes JPEG, _shot queries that are moved, turned and lit anew; pixels_NAME and angle_NAME: by the",
+        "distance of pixels, and by the angle, in place of the network's distance",
+    ])  # fmt: skip
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -86,8 +87,7 @@ def _list(options) -> int:
     for name, recipe in recipes.RECIPES.items():
         print(f"{name}: {recipe.title}")
         for preset, chosen in recipe.presets.items():
-            settings, tests = chosen.settings, ", ".join(test.data for test in chosen.test)
-            images = ", ".join(data for data, _ in (chosen.train, *chosen.more))
+            settings, tests, images = chosen.settings, ", ".join(chosen.tests), chosen.data(0).words
             print(f"  {preset:6} {settings.steps:,} steps of {settings.batch_size} on {images}; tested on {tests}")
         for preset in recipe.presets:
             if results.path(name, preset).is_file():
@@ -96,30 +96,32 @@ def _list(options) -> int:
 
 
 def _compare(record: dict, *, everything: bool = False) -> None:
-    from course_lib import results
+    from course_lib import reported, results
 
     short = " (a short run)" if record["short"] else ""
     for data, metrics in record.get("per_seed", {}).items():
         for metric, values in metrics.items():
-            if not everything and metric not in ("eer_0", "rank1_0"):
+            if len(values) < 2 or not everything and metric not in ("eer_0", "rank1_0"):
                 continue
             mean, half = results.interval(list(values.values()))
-            print(f"    {record['preset']}: {data} {metric}: {mean:.1f} ± {half:.1f} %, 95 % interval over {len(values)} seeds{short}")
+            unit, seeds = reported.named(metric).unit, f"95 % interval over {len(values)} seeds"
+            print(f"    {record['about']['preset']}: {data} {metric}: {mean:.1f} ± {half:.1f} {unit}, {seeds}{short}")
     for row in results.compare(record):
-        print(f"    {row.data} {row.metric}: paper {row.paper:.2f}, recorded {row.recorded:.2f}{short}, gap {row.gap:+.2f} dB")
+        print(f"    {row.data} {row.metric}: paper {row.paper:.2f}, recorded {row.recorded:.2f}{short}, gap {row.gap:+.2f} {row.unit}")
 
 
 def _print_means(figures) -> None:
-    from course_lib import results, runs
+    from course_lib import reported, runs
 
     for data, metrics in runs.means(figures).items():
         for metric, value in metrics.items():
-            unit, count = results.unit(metric), len(figures[data][metric])
-            print(f"{data} {metric}: {value:.2f} {unit}" + (f", mean of {count} images" if unit == "dB" else ""))
+            singles = figures[data][metric]
+            of_images = "" if any(name.startswith("seed ") for name in singles) else f", mean of {len(singles)} images"
+            print(f"{data} {metric}: {value:.2f} {reported.named(metric).unit}{of_images}")
 
 
 def _train(options) -> int:
-    from course_lib import recipes, results, runs
+    from course_lib import devices, recipes, recording, results, runs
 
     recipes.find(options.recipe, options.preset)
     changes = {}
@@ -128,50 +130,56 @@ def _train(options) -> int:
         if not equals:
             raise ValueError(f'"{change}" is not understood: write a setting as NAME=VALUE, such as steps=500.')
         changes[name] = value
+    runs_folder = Path("runs")
     if options.seeds is not None:
-        if options.checkpoint or options.resume:
-            raise ValueError("--seeds makes several trainings, which write no checkpoint: leave out --checkpoint and --resume.")
+        if options.checkpoint:
+            raise ValueError("--seeds makes several trainings, each with a checkpoint below runs/: leave out --checkpoint.")
         seeds = range(options.seed, options.seed + options.seeds)
-        folder = None if options.record else Path("runs")
-        written = runs.record_seeds(options.recipe, options.preset, seeds=seeds, changes=changes, note=options.note, folder=folder)
+        files = runs.train_seeds(options.recipe, options.preset, seeds, changes=changes, resume=options.resume, folder=runs_folder)
+        if devices.rank() > 0:  # of several processes one evaluates
+            return 0
+        folder = None if options.record else runs_folder
+        written = recording.record(options.recipe, options.preset, files, note=options.note, folder=folder)
         _compare(written, everything=True)
-        where = results.path(options.recipe, options.preset) if options.record else folder / "results"
-        print(f"written to {where}")
+        print(f"written to {results.path(options.recipe, options.preset) if options.record else folder / 'results'}")
         return 0
-    if options.record and recipes.RECIPES[options.recipe].to_ship is None:
-        raise ValueError(f"{options.recipe} is recorded over several seeds: give --seeds 5 as well.")
-    checkpoint = options.checkpoint or Path("runs") / f"{options.recipe}.{options.preset}.ckpt"
+    if options.record and recipes.RECIPES[options.recipe].seeds > 1:
+        raise ValueError(f"{options.recipe} is recorded over several seeds: give --seeds {recipes.RECIPES[options.recipe].seeds} as well.")
+    checkpoint = options.checkpoint or runs_folder / f"{options.recipe}.{options.preset}.ckpt"
     model, _, history, _ = runs.train(
         options.recipe, options.preset, changes=changes, seed=options.seed, checkpoint=checkpoint, resume=options.resume
     )
+    if devices.rank() > 0:
+        return 130 if history.interrupted else 0
     if history.interrupted:
         print(f"interrupted; {checkpoint} has what was trained, `course train … --resume` goes on")
         return 130
     print(f"trained in {history.seconds:.0f} s on {history.device} in {history.precision}: {checkpoint}")
     if options.record:
-        _compare(runs.record(options.recipe, options.preset, checkpoint, note=options.note))
+        _compare(recording.record(options.recipe, options.preset, checkpoint, note=options.note))
     else:
         _print_means(runs.evaluate(options.recipe, options.preset, model, seed=options.seed))
     return 0
 
 
 def _evaluate(options) -> int:
-    from course_lib import devices, recipes, results, runs
+    from course_lib import devices, recipes, recording, results, runs
 
     options.preset = options.preset or ("paper" if "paper" in recipes.named(options.recipe).presets else "quick")
-    recipe, preset = recipes.find(options.recipe, options.preset)
+    _, preset = recipes.find(options.recipe, options.preset)
     if options.extend:
         if options.checkpoint or options.data:
             raise ValueError("--extend is about the shipped network on all data of its record: leave out --checkpoint and --data.")
-        _compare(runs.extend(options.recipe, options.preset))
+        _compare(recording.extend(options.recipe, options.preset))
         return 0
     if options.checkpoint:
         model, content = runs.from_checkpoint(options.recipe, options.preset, options.checkpoint)
         others = [f"{k}={v}" for k, v in content["settings"].items() if v != getattr(preset.settings, k)]
         if others:
             print(f"trained with other settings than {options.recipe}, {options.preset}: {', '.join(others)}")
-            if preset.parts:
-                print("if that was another preset, people it was trained on may be among those it is tested on")
+        was = content["about"].get("preset", options.preset)
+        if was != options.preset:
+            print(f"trained with the preset {was}: what is tested on here may be among the data it was trained on")
     else:
         try:
             model = runs.shipped(options.recipe, options.preset)
@@ -185,7 +193,7 @@ def _evaluate(options) -> int:
 
 
 def _verify(options) -> int:
-    from course_lib import recipes, results, verify
+    from course_lib import recipes, reported, results, verify
 
     for name in options.recipes:
         recipes.named(name)
@@ -198,11 +206,13 @@ def _verify(options) -> int:
         if rows:
             print(f"{recipe}, {preset} preset: record and weights have their hashes")
         for row in rows:
-            verdict = "agrees" if row.agrees else f"DIFFERS by more than {verify.TOLERANCE_DB} dB"
+            metric = reported.named(row.metric)
+            verdict = "agrees" if row.agrees else f"DIFFERS by more than {metric.tolerance} {metric.unit}"
             wrong += not row.agrees
+            images = f"{row.images} image{'s' * (row.images != 1)}"
             print(
-                f"  {row.data} {row.metric}, {row.images} images: recorded {row.recorded:.3f}, found {row.found:.3f} "
-                f"(at most {row.difference:+.3f} dB): {verdict}"
+                f"  {row.data} {row.metric}, {images}: recorded {row.recorded:.3f}, found {row.found:.3f} "
+                f"(at most {row.difference:+.3f} {metric.unit}): {verdict}"
             )
     print(f"{wrong} figures differ" if wrong else "all figures agree")
     return 1 if wrong else 0

@@ -4,41 +4,15 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass
 
 from course_lib import plots, project, recipes, results
 
 
-@dataclass(frozen=True)
-class Entry:
-    """One published figure; ``recorded`` is None where its run has not been made."""
-
-    recipe: str
-    data: str
-    metric: str
-    paper: float
-    protocol: str
-    recorded: float | None
-    short: bool  # was the run shorter than the paper's?
-
-    @property
-    def command(self) -> str:
-        """What makes the run and its record."""
-        return f"course train {self.recipe} --preset paper --record"
-
-
-def entries(names: list[str] | None = None) -> list[Entry]:
+def entries(names: list[str] | None = None) -> list[results.Comparison]:
     """Every published figure of the recipes, in their order; of those named, or of all."""
     done = {recipe: results.read(recipe, preset) for recipe, preset in results.recorded() if preset == "paper"}
-    found = []
-    for name in names or recipes.RECIPES:
-        record = done.get(name)
-        for data, metrics in recipes.RECIPES[name].paper.items():
-            for metric, figure in metrics.items():
-                ours = record["metrics"].get(data, {}).get(metric) if record else None
-                short = bool(record) and record["short"]
-                found.append(Entry(name, data, metric, figure["value"], figure["protocol"], ours, short))
-    return found
+    chosen = {name: recipes.named(name) for name in names or recipes.RECIPES}
+    return [row for name, recipe in chosen.items() for row in results.comparisons(name, recipe.paper, done.get(name))]
 
 
 def table(names: list[str] | None = None):
@@ -49,16 +23,18 @@ def table(names: list[str] | None = None):
             ours = ["–", "–", "not run" if e.recipe in named else f"not run: `{e.command}`"]
             named.add(e.recipe)
         else:
-            ours = [f"{e.recorded:.2f}", f"{e.recorded - e.paper:+.2f}", "short run" if e.short else "full run"]
-        rows.append([f"`{e.recipe}`", e.data, e.metric, f"{e.paper:.2f}", *ours])
-    return plots.table(["recipe", "data", "metric", "paper (dB)", "recorded (dB)", "gap (dB)", ""], rows)
+            ours = [f"{e.recorded:.2f}", f"{e.gap:+.2f}", "short run" if e.short else "full run"]
+        rows.append([f"`{e.recipe}`", e.data, e.metric, e.unit, f"{e.paper:.2f}", *ours])
+    return plots.table(["recipe", "data", "metric", "unit", "paper", "recorded", "gap", ""], rows)
 
 
 def several_seeds(metrics: tuple[str, ...] = ("eer_0", "eer_25", "eer_50", "eer_shot", "rank1_0", "rank1of5_0")):
-    """The records of several seeds, for which no paper has figures: mean and 95 % interval of each metric, in percent."""
+    """The records of several seeds that have these metrics, in percent: mean and 95 % interval of each."""
     rows = []
     for recipe, preset in results.recorded():
         for name, values in results.read(recipe, preset).get("per_seed", {}).items():
+            if not set(metrics) <= set(values) or len(values[metrics[0]]) < 2:
+                continue
             shown = [results.interval(list(values[metric].values())) for metric in metrics]
             rows.append([f"`{recipe}`", name, *(f"{mean:.1f} ± {half:.1f}" for mean, half in shown)])
     return plots.table(["recipe", "data", *metrics], rows)

@@ -1,11 +1,19 @@
 """Recorded runs: one JSON file for each run worth quoting, from which every table of the book is made.
 
-A record holds ``schema, recipe, preset, settings, data, seed, device, precision, versions, commit, source_hash, seconds, steps,
-throughput``, ``metrics.<data set>.<metric>``, ``per_image.<data set>.<metric>`` (image name -> value), and
-``paper.<data set>.<metric>`` with ``value`` and ``protocol``. Where a method was trained with several seeds there is
-``per_seed`` (seed -> value) in place of ``per_image``. PSNR is in dB, all rates are in percent. ``short`` is true where the
-run had less than the paper's budget, and ``note`` says
-why. ``sha256`` is the hash of all the rest: a record is written by a run, not by hand.
+A record holds
+
+- ``about``: what was trained, as the checkpoint had it: ``recipe, preset``, ``data.train``, and under ``needs`` the hashes of the
+  weights that the training started from or was taught by (None where that was not kept);
+- ``settings, seed, device, precision, versions, commit, source_hash, seconds, steps, throughput`` of the training; of several
+  seeds the sums;
+- ``metrics.<data set>.<metric>``, and what these are means of: ``per_image.<data set>.<metric>`` (image name -> value), or
+  ``per_seed`` (seed -> value) where there were several trainings, or more images than a file should list;
+- ``measured``: for each group of figures the data set with its source, the metrics, and the device, versions and commit that
+  measured them (None where that was not kept);
+- ``paper.<data set>.<metric>`` with ``value`` and ``protocol``; ``short``, true where the run had less than the paper's budget;
+  ``note``, which says why; ``weights`` where any are shipped.
+
+Units are those of :func:`course_lib.reported.named`. ``sha256`` is the hash of all the rest: a record is written by a run, not by hand.
 """
 
 from __future__ import annotations
@@ -15,18 +23,18 @@ import json
 import math
 import platform
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from course_lib import project
+from course_lib import project, reported
 
-SCHEMA = 1
+SCHEMA = 2
 """Number of the layout described above; a record of another one is refused."""
 
 REQUIRED = (
-    "recipe", "preset", "settings", "data", "seed", "device", "precision", "versions", "commit", "source_hash", "seconds",
-    "steps", "throughput", "metrics", "paper", "short",
+    "about", "settings", "seed", "device", "precision", "versions", "commit", "source_hash", "seconds", "steps", "throughput",
+    "measured", "metrics", "paper", "short",
 )  # fmt: skip
 
 
@@ -36,17 +44,30 @@ class RecordError(RuntimeError):
 
 @dataclass(frozen=True)
 class Comparison:
-    """One figure of the paper, and ours: ``gap = recorded - paper``."""
+    """One figure of a paper, and ours, if there is one: ``gap = recorded - paper``."""
 
+    recipe: str
     data: str
     metric: str
     paper: float
-    recorded: float
     protocol: str
+    recorded: float | None = None  # None where the run has not been made, or does not report it
+    short: bool = False  # was the run shorter than the paper's?
 
     @property
     def gap(self) -> float:
+        """Recorded less published, in the unit of the metric."""
         return self.recorded - self.paper
+
+    @property
+    def unit(self) -> str:
+        """Of both values, dB or %."""
+        return reported.named(self.metric).unit
+
+    @property
+    def command(self) -> str:
+        """What makes the run and its record."""
+        return f"course train {self.recipe} --preset paper --record"
 
 
 def path(recipe: str, preset: str) -> Path:
@@ -75,12 +96,7 @@ def digest(record: dict) -> str:
 
 def singles(record: dict) -> dict[str, dict[str, dict[str, float]]]:
     """Data set -> metric -> image or seed -> value: what the metrics of a record are means of."""
-    return record["per_image"] if "per_image" in record else record["per_seed"]
-
-
-def unit(metric: str) -> str:
-    """``"dB"`` for a PSNR, of an input or of an output, with NN3D around the network or without; ``"%"`` for every rate."""
-    return "dB" if metric.startswith(("psnr", "input", "clamped", "nn3d")) else "%"
+    return {**record.get("per_image", {}), **record.get("per_seed", {})}
 
 
 def interval(values: Sequence[float], confidence: float = 0.95) -> tuple[float, float]:
@@ -97,26 +113,35 @@ def interval(values: Sequence[float], confidence: float = 0.95) -> tuple[float, 
 
 
 def check(record: dict) -> None:
-    """Raise ``RecordError`` unless the record is complete and each metric is the mean of its per-image values."""
+    """Raise ``RecordError`` unless the record is complete, and each metric is known, measured by something, and the mean of its values."""
     if not isinstance(record, dict):
         raise RecordError(f"a record is a JSON object, but this is {type(record).__name__}.")
     if record.get("schema", SCHEMA) != SCHEMA:
         raise RecordError(
-            f"the record of {record.get('recipe', '?')} has schema {record['schema']}, but this version of course_lib reads "
-            f"schema {SCHEMA}: take both from the same commit."
+            f"the record has schema {record['schema']}, but this version of course_lib reads schema {SCHEMA}: take both from the same "
+            "commit, or convert it (python tools/convert_records.py FILE)."
         )
     missing = [key for key in REQUIRED if key not in record]
     if "per_image" not in record and "per_seed" not in record:
         missing.append("per_image (or per_seed)")
+    if "about" in record:
+        missing += [f"about.{key}" for key in ("recipe", "preset", "data", "needs") if key not in record["about"]]
     if missing:
-        raise RecordError(f"the record of {record.get('recipe', '?')} lacks {', '.join(missing)}.")
-    if "per_seed" in record and any(len(v) < 2 for metrics in record["per_seed"].values() for v in metrics.values()):
-        raise RecordError(f"the record of {record['recipe']} has one seed only: an interval needs at least two.")
-    for data, metrics in record["metrics"].items():
-        for metric, value in metrics.items():
+        raise RecordError(f"the record of {record.get('about', {}).get('recipe', '?')} lacks {', '.join(missing)}.")
+    recipe, seeds = record["about"]["recipe"], record["seed"] if isinstance(record["seed"], list) else [record["seed"]]
+    for data, by_metric in record.get("per_seed", {}).items():
+        for metric, values in by_metric.items():
+            if len(values) != len(seeds):
+                raise RecordError(f"{recipe}: {data}.{metric} has {len(values)} values, but there were {len(seeds)} seeds.")
+    measured = {(group["data"], metric) for group in record["measured"] for metric in group["metrics"]}
+    for data, by_metric in record["metrics"].items():
+        for metric, value in by_metric.items():
+            reported.named(metric)
+            if (data, metric) not in measured:
+                raise RecordError(f"{recipe}: nothing in measured says what {data}.{metric} was measured on.")
             values = list(singles(record).get(data, {}).get(metric, {}).values())
             if not values or not math.isclose(sum(values) / len(values), value, abs_tol=1e-3):
-                raise RecordError(f"{record['recipe']}: {data}.{metric} = {value} is not the mean of its per-image or per-seed values.")
+                raise RecordError(f"{recipe}: {data}.{metric} = {value} is not the mean of its per-image or per-seed values.")
 
 
 def write(record: dict, file: Path | None = None) -> Path:
@@ -124,7 +149,7 @@ def write(record: dict, file: Path | None = None) -> Path:
     check(record)
     record = json.loads(json.dumps({"schema": SCHEMA, **record}))  # as it will be read: tuples have become lists
     record["sha256"] = digest(record)
-    file = file or path(record["recipe"], record["preset"])
+    file = file or path(record["about"]["recipe"], record["about"]["preset"])
     file.parent.mkdir(parents=True, exist_ok=True)
     unfinished = file.with_name(file.name + ".unfinished")
     unfinished.write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
@@ -165,9 +190,14 @@ def recorded() -> list[tuple[str, str]]:
 
 def compare(record: dict) -> list[Comparison]:
     """Every figure that both the paper and the run report."""
+    return [row for row in comparisons(record["about"]["recipe"], record["paper"], record) if row.recorded is not None]
+
+
+def comparisons(recipe: str, paper: Mapping[str, Mapping[str, dict]], record: dict | None) -> list[Comparison]:
+    """Every figure of a paper, data set -> metric -> value and protocol, beside that of a record, where there is one."""
+    ours, short = (record["metrics"], record["short"]) if record else ({}, False)
     return [
-        Comparison(data, metric, figure["value"], record["metrics"][data][metric], figure["protocol"])
-        for data, metrics in record["paper"].items()
-        for metric, figure in metrics.items()
-        if metric in record["metrics"].get(data, {})
+        Comparison(recipe, data, metric, figure["value"], figure["protocol"], ours.get(data, {}).get(metric), short)
+        for data, by_metric in paper.items()
+        for metric, figure in by_metric.items()
     ]

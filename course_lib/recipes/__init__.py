@@ -1,0 +1,30 @@
+"""The recipes of all parts: each is a method with its presets, its data and the paper's figures.
+
+``quick`` trains on embedded data in well under a minute on two CPU cores; ``paper`` follows the paper's protocol. Both
+are settings of the same code.
+"""
+
+from __future__ import annotations
+
+from course_lib.recipes import denoising, metric_learning
+from course_lib.recipes.base import Benchmark, Preset, Recipe, Source, Split, budget
+from course_lib.settings import meant
+
+__all__ = ["RECIPES", "Benchmark", "Preset", "Recipe", "Source", "Split", "budget", "find", "named"]
+
+RECIPES: dict[str, Recipe] = {**metric_learning.RECIPES, **denoising.RECIPES}
+
+
+def named(recipe: str) -> Recipe:
+    """The recipe of that name; ``ValueError`` with the names there are for an unknown one."""
+    if recipe not in RECIPES:
+        raise ValueError(f'unknown recipe "{recipe}"{meant(recipe, RECIPES)}; there are {", ".join(RECIPES)}.')
+    return RECIPES[recipe]
+
+
+def find(recipe: str, preset: str) -> tuple[Recipe, Preset]:
+    """The recipe and its preset; ``ValueError`` with the names there are for an unknown one."""
+    presets = named(recipe).presets
+    if preset not in presets:
+        raise ValueError(f'unknown preset "{preset}"{meant(preset, presets)}; {recipe} has {", ".join(presets)}.')
+    return RECIPES[recipe], presets[preset]

@@ -1,0 +1,65 @@
+"""The figures that recipes report, in one table: in which unit, which direction is better, and what to call them.
+
+It needs no torch, as the command line's help does not either.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, replace
+from typing import Literal
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A figure that recipes report."""
+
+    words: str  # for a person
+    unit: Literal["dB", "%"]
+    better: Literal["higher", "lower"]
+    tolerance: float  # largest difference, in its unit, at which a repeated evaluation agrees: far above rounding, far below a finding
+
+    def __str__(self) -> str:
+        return f"{self.words}, in {self.unit}"
+
+
+METRICS = {
+    "psnr": Metric("PSNR of the restored images", "dB", "higher", 0.02),
+    "clamped": Metric("PSNR of the restored images, clamped and not rounded to 8 bits", "dB", "higher", 0.02),
+    "nn3d": Metric("PSNR of the images restored with NN3D around the network", "dB", "higher", 0.02),
+    "input": Metric("PSNR of the images as the network gets them", "dB", "higher", 0.02),
+    "eer": Metric("equal error rate of pairs", "%", "lower", 0.2),
+    "auc": Metric("area under the ROC curve of pairs", "%", "higher", 0.2),
+    "rank1": Metric("identified with one template of each person", "%", "higher", 0.2),
+    "rank1of5": Metric("identified with five templates of each person", "%", "higher", 0.2),
+    "accuracy": Metric("classified correctly", "%", "higher", 0.2),
+}
+"""Every metric by the first part of its name in records, such as ``psnr`` of ``psnr_25``."""
+
+RIVALS = {"pixels": "by the distance of pixels", "angle": "by the angle in place of the distance"}
+"""Words before the name of a metric, as in ``pixels_eer_0``: what is measured instead of the network."""
+
+CONDITIONS = {
+    r"([0-9.]+)": "with noise of σ = {}",
+    r"x([0-9]+)": "after bicubic reduction by {}",
+    r"q([0-9]+)": "after JPEG of quality {}",
+    r"(camera)": "of a simulated camera",
+    r"(jpeg)": "of a simulated camera that writes JPEG",
+    r"(shot)": "of queries that are moved, turned and lit anew",
+}
+"""Under which condition a figure was measured, by the last part of its name, a regular expression."""
+
+
+def named(name: str) -> Metric:
+    """The metric of a record's entry, with its condition in words: ``psnr``, ``psnr_25``, ``pixels_rank1of5_shot``.
+
+    Raises:
+        ValueError: for a name that no metric has.
+    """
+    *rival, rest = name.split("_", 1) if name.split("_")[0] in RIVALS else (name,)
+    first, _, condition = rest.partition("_")
+    matches = [(words, re.fullmatch(pattern, condition)) for pattern, words in CONDITIONS.items()]
+    said = [words.format(*match.groups()) for words, match in matches if match]
+    if first not in METRICS or (condition and not said):
+        raise ValueError(f'there is no metric "{name}": its first part is one of {", ".join(METRICS)}, and the rest a condition.')
+    return replace(METRICS[first], words=", ".join([METRICS[first].words, *said, *(RIVALS[word] for word in rival)]))
