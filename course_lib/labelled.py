@@ -1,0 +1,112 @@
+"""Labelled images on the device: epochs in which every image comes once, random crops and flips, all by indexing.
+
+The images stay on the device as uint8. An epoch's order is a function of (seed, epoch) that all processes share, so that a run
+resumes in the middle of an epoch, and several processes share an epoch out without a sampler or a worker process.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from course_lib import devices
+from course_lib.batches import to_float
+from course_lib.data import Dataset
+from course_lib.rng import Draws
+
+
+class LabelledPool:
+    """Images of one size with their classes, from which epochs are drawn.
+
+    Args:
+        images: uint8 ``(N, C, H, W)``.
+        labels: ``(N,)`` integers, 0 to classes − 1.
+        classes: how many there are.
+
+    Raises:
+        TypeError: for images that are not uint8.
+        ValueError: for a wrong shape, another number of labels than of images, or a label that is no class.
+    """
+
+    def __init__(self, images: Tensor, labels: Tensor, classes: int):
+        if not isinstance(images, Tensor) or images.dim() != 4 or not len(images):
+            shape = tuple(images.shape) if isinstance(images, Tensor) else "of several sizes"
+            raise ValueError(f"images have shape {shape}, but (N, C, H, W) with N ≥ 1 is expected: make them of one size.")
+        if labels.shape != images.shape[:1] or labels.is_floating_point():
+            raise ValueError(f"there are {len(images)} images, but labels are {tuple(labels.shape)} of {labels.dtype}.")
+        if int(labels.min()) < 0 or int(labels.max()) >= classes:
+            raise ValueError(f"labels are {int(labels.min())} to {int(labels.max())}, but there are classes = {classes}, numbered from 0.")
+        to_float(images[:1, :1, :1, :1])  # raises TypeError for anything but uint8
+        self.images, self.labels, self.classes = images, labels.long(), classes
+
+    @classmethod
+    def of(cls, found: Dataset, classes: int) -> LabelledPool:
+        """The pool of a data set with labels; errors as the class itself, and ``ValueError`` for a data set without labels."""
+        if found.labels is None:
+            raise ValueError(f"{found.name} has no labels: choose a data set that has, such as digits.")
+        return cls(found.images, found.labels, classes)
+
+    def __len__(self) -> int:
+        """Number of images."""
+        return len(self.images)
+
+    def to(self, device: torch.device | str) -> LabelledPool:
+        """Move everything to ``device``, in place; returns the pool."""
+        self.images, self.labels = self.images.to(device), self.labels.to(device)
+        return self
+
+    def places(self, draws: Draws, count: int) -> Tensor:
+        """Which images this process gets in this step, ``(count,)``: its share of the next ones in the order of the epoch.
+
+        The order of every epoch is another permutation of all images. A batch that reaches beyond the end of an epoch goes on
+        with the next one, so that all batches have one size and no image is left out.
+        """
+        device, total = self.images.device, len(self)
+        first = (draws.step * devices.processes() + draws.rank) * count
+        at = torch.arange(first, first + count, device=device)
+        orders = torch.stack([
+            torch.randperm(total, generator=draws.shared("order", epoch), device=device)
+            for epoch in range(first // total, (first + count - 1) // total + 1)
+        ])  # fmt: skip
+        return orders[at // total - first // total, at % total]
+
+    def epoch(self, draws: Draws, count: int) -> tuple[Tensor, Tensor]:
+        """The images of :meth:`places`, ``(count, C, H, W)`` float32 in [0, 1], and their labels ``(count,)``."""
+        places = self.places(draws, count)
+        return to_float(self.images[places]), self.labels[places]
+
+
+def crops(images: Tensor, padding: int, generator: torch.Generator) -> Tensor:
+    """Each image moved by up to ``padding`` pixels either way, each by its own amount; what comes in is black.
+
+    The random crop of the classification literature: pad with zeros, and cut out the old size.
+
+    Args:
+        images: ``(B, C, H, W)``.
+        padding: in pixels, at least 0.
+        generator: the source of the draws, on the device of the images.
+
+    Returns:
+        Images in the shape of ``images``.
+
+    Raises:
+        ValueError: for a negative padding.
+    """
+    if padding < 0:
+        raise ValueError(f"padding = {padding}, but it must be at least 0 pixels.")
+    count, _, height, width = images.shape
+    device = images.device
+    offset = torch.randint(2 * padding + 1, (2, count, 1), generator=generator, device=device)
+    rows = (torch.arange(height, device=device) + offset[0])[:, None, :, None]  # (B, 1, H, 1)
+    columns = (torch.arange(width, device=device) + offset[1])[:, None, None, :]
+    padded = F.pad(images, [padding] * 4)
+    image = torch.arange(count, device=device)[:, None, None, None]
+    channel = torch.arange(images.shape[1], device=device)[None, :, None, None]
+    return padded[image, channel, rows, columns]
+
+
+def flips(images: Tensor, generator: torch.Generator) -> Tensor:
+    """Every image ``(C, H, W)`` of a batch, or its mirror image, each with probability 1/2, in the shape of ``images``."""
+    mirrored = torch.randint(2, (len(images), 1, 1, 1), generator=generator, device=images.device).bool()
+    return torch.where(mirrored, images.flip(-1), images)

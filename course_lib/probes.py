@@ -1,0 +1,241 @@
+r"""Probes: what do the features of a network tell, that was trained for something else?
+
+Idea. The network below, the *trunk*, is held as it is, and a small classifier is trained on its features
+:math:`z = f(x)` with the labels of the task that one cares about,
+
+.. math:: \ell = -\frac{1}{B} \sum_{i=1}^{B} \log \mathrm{softmax}\bigl(h(f(x_i))\bigr)_{u_i} .
+
+The better the features, the better a small head h does. A *linear* head asks whether the classes can be told apart by planes, a
+*non-linear* one whether what tells them apart is there at all, a *convolutional* one also how features lie beside each other. With
+``fine_tuned`` the trunk is a start and is trained as well. :func:`neighbours` asks without any training: which images are the nearest?
+
+Two rivals belong beside every probe: the same head on a trunk that was never trained (:func:`calibrated`, or batch normalisation
+does almost nothing in it), and the whole network trained with the labels.
+
+Source: Gidaris, Singh and Komodakis (2018), and their code for what the paper leaves out (augmented images, SGD with Nesterov
+momentum, 0.9, weight decay 5e-4, a rate of 0.1 that falls by 5 three times); Wu et al. (2018) for the weighted nearest neighbours.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from course_lib import rng
+from course_lib.batches import to_float
+from course_lib.data import Dataset
+from course_lib.frozen import Frozen
+from course_lib.labelled import LabelledPool, crops, flips
+from course_lib.plan import Plan
+from course_lib.rng import Draws
+
+Head = Literal["linear", "nonlinear", "conv"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings(Plan):
+    """A probe of 10 classes on features of the images of CIFAR-10."""
+
+    head: Head = "nonlinear"
+    fine_tuned: bool = False  # train the trunk as well, from where it is
+    classes: int = 10
+    channels: int = 3  # of the images
+    size: int = 32  # of the images, in pixels
+    padding: int = 4  # of the random crops, in pixels; 0 for none
+    flip: bool = True  # mirror half of the images (not those of digits)
+    optimizer: Literal["adam", "sgd", "muon"] = "sgd"
+    nesterov: bool = True
+    momentum: float = 0.9
+    weight_decay: float = 5e-4
+    learning_rate: float = 0.1
+    final_learning_rate: float = 0.0008
+    schedule: Literal["cosine", "exponential", "drop"] = "drop"
+    drop_at: tuple[float, ...] = (0.4, 0.8, 0.9)  # of the non-linear head: epochs 20, 40 and 45 of 50
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.head not in get_args(Head):
+            raise ValueError(f'head = "{self.head}", but it must be one of {", ".join(get_args(Head))}.')
+        if self.classes < 2 or self.channels < 1 or self.size < 1 or self.padding < 0:
+            numbers = f"classes = {self.classes}, channels = {self.channels}, size = {self.size}, padding = {self.padding}"
+            raise ValueError(f"{numbers}: they must be at least 2, 1, 1 and 0.")
+
+
+def head(settings: Settings, features: Sequence[int], generator: torch.Generator) -> nn.Sequential:
+    """The classifier of features of a shape ``(C, H, W)`` or ``(C,)``, freshly initialised.
+
+    - linear: one layer on all values;
+    - nonlinear: two layers without bias, each with batch normalisation and ReLU, of min(20 · classes, 2048) units, and a linear one;
+    - conv: a block of convolutions (3×3, 1×1, 1×1, of 192 channels), the mean over the image, and a linear layer.
+
+    Weights are normal with variance 2 / fan-out, as those of the authors' probes.
+
+    Raises:
+        ValueError: for a convolutional head on features without height and width.
+    """
+    if settings.head == "linear":
+        made = nn.Sequential(nn.Flatten(), nn.Linear(math.prod(features), settings.classes))
+    elif settings.head == "nonlinear":
+        hidden = min(20 * settings.classes, 2048)
+        layers: list[nn.Module] = [nn.Flatten()]
+        for inputs in (math.prod(features), hidden):
+            layers += [nn.Linear(inputs, hidden, bias=False), nn.BatchNorm1d(hidden), nn.ReLU()]
+        made = nn.Sequential(*layers, nn.Linear(hidden, settings.classes))
+    else:
+        if len(features) != 3:
+            raise ValueError(f"features are {tuple(features)}, but a convolutional head is for (C, H, W): take a block before the pooling.")
+        layers = []
+        for inputs, side in ((features[0], 3), (192, 1), (192, 1)):
+            layers += [nn.Conv2d(inputs, 192, side, padding=side // 2, bias=False), nn.BatchNorm2d(192), nn.ReLU()]
+        made = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(192, settings.classes))
+    for layer in made:
+        if isinstance(layer, nn.Linear | nn.Conv2d):
+            fan_out = layer.weight.shape[0] * layer.weight[0, 0].numel()
+            nn.init.normal_(layer.weight, std=math.sqrt(2 / fan_out), generator=generator)
+            if layer.bias is not None:
+                nn.init.zeros_(layer.bias)
+    return made
+
+
+class Probe(nn.Module):
+    """A trunk and a classifier of its features: images ``(B, C, H, W)`` in [0, 1] give logits ``(B, classes)``, float32.
+
+    Args:
+        settings: which head, and whether the trunk is trained.
+        trunk: the network below. As :class:`~course_lib.frozen.Frozen` it is held, and its features come from evaluation mode; where
+            the settings say ``fine_tuned``, the probe trains a copy of its own.
+        seed: of the initial weights of the head.
+
+    Raises:
+        ValueError: for a trunk that cannot take the images of the settings, or whose features do not fit the head.
+    """
+
+    def __init__(self, settings: Settings, trunk: Frozen, *, seed: int = 0):
+        super().__init__()
+        self.trunk = copy.deepcopy(trunk.network).requires_grad_(True) if settings.fine_tuned else trunk
+        weight = next(trunk.network.parameters(), torch.zeros(()))
+        image = torch.zeros(2, settings.channels, settings.size, settings.size, device=weight.device, dtype=weight.dtype)
+        try:
+            with torch.no_grad():
+                features = trunk(image).shape[1:]
+        except RuntimeError as error:
+            shape = f"{settings.channels} × {settings.size} × {settings.size}"
+            raise ValueError(f"the trunk does not take images of {shape} ({error}): set channels and size.") from error
+        self.head = head(settings, features, rng.generator(seed, 0, 0, "initial weights of the probe"))
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits ``(B, classes)`` of images ``(B, C, H, W)`` in [0, 1]."""
+        return self.head(self.trunk(images)).float()
+
+
+def prepare(found: Dataset, settings: Settings, seed: int = 0) -> LabelledPool:
+    """The pool of a labelled data set; errors as :class:`course_lib.labelled.LabelledPool`, for images of another shape as well.
+
+    Raises:
+        ValueError: for images that do not have the ``channels`` and ``size`` of the settings.
+    """
+    pool = LabelledPool.of(found, settings.classes)
+    if tuple(pool.images.shape[1:]) != (settings.channels, settings.size, settings.size):
+        raise ValueError(f"images are {tuple(pool.images.shape[1:])}, but channels = {settings.channels}, size = {settings.size}.")
+    return pool
+
+
+def batch(pool: LabelledPool, draws: Draws, settings: Settings) -> tuple[Tensor, Tensor]:
+    """(images ``(B, C, H, W)`` in [0, 1], labels ``(B,)``): the next of the epoch, cropped and mirrored at random."""
+    images, labels = pool.epoch(draws, settings.batch_size)
+    if settings.padding:
+        images = crops(images, settings.padding, draws("crops"))
+    return (flips(images, draws("flips")) if settings.flip else images), labels
+
+
+def step(model: nn.Module, batch: tuple[Tensor, Tensor], settings: Settings) -> tuple[Tensor, dict[str, Tensor]]:
+    """The cross-entropy of a batch, and the share of it that is classified correctly, both scalars."""
+    images, labels = batch
+    logits = model(images)
+    return F.cross_entropy(logits, labels), {"accuracy": (logits.detach().argmax(1) == labels).float().mean()}
+
+
+@torch.inference_mode()
+def outputs(model: nn.Module, images: Tensor, *, at_once: int = 500) -> Tensor:
+    """What ``model`` gives for uint8 images ``(N, C, H, W)``, ``at_once`` at a time: ``(N, …)`` float32, on its device."""
+    weight = next(model.parameters(), torch.zeros(()))
+    return torch.cat([model(to_float(part.to(weight.device))).float() for part in images.split(at_once)])
+
+
+def evaluate(model: nn.Module, images: Tensor, labels: Tensor, *, indices: Sequence[int] | None = None) -> list[float]:
+    """For each image, 100 where the largest logit is that of its label, else 0: the mean is in percent.
+
+    Args:
+        model: a classifier, in evaluation mode.
+        images: uint8 ``(N, C, H, W)``.
+        labels: ``(N,)``.
+        indices: numbers of the images to look at; None for all.
+    """
+    if indices is not None:
+        images, labels = images[list(indices)], labels[list(indices)]
+    right = outputs(model, images).argmax(1).cpu() == labels.cpu()
+    return (100.0 * right).tolist()
+
+
+@torch.no_grad()
+def calibrated(network: nn.Module, images: Tensor, *, passes: int = 2, at_once: int = 500) -> nn.Module:
+    """``network`` with the batch statistics of images, which an untrained one needs: its initial ones make normalisation a near no-op.
+
+    Args:
+        network: changed in place, and left in evaluation mode.
+        images: uint8 ``(N, C, H, W)``.
+        passes: how many times all of them go through.
+        at_once: images in one batch.
+    """
+    normal = [layer for layer in network.modules() if isinstance(layer, nn.modules.batchnorm._BatchNorm)]
+    before = [layer.momentum for layer in normal]
+    for layer in normal:
+        layer.reset_running_stats()
+        layer.momentum = None  # the plain mean over all batches
+    network.train()
+    for _ in range(passes):
+        for part in images.split(at_once):
+            network(to_float(part))
+    for layer, momentum in zip(normal, before, strict=True):
+        layer.momentum = momentum
+    return network.eval()
+
+
+def neighbours(
+    features: Tensor, labels: Tensor, queries: Tensor, *, classes: int, k: int = 200, temperature: float = 0.07
+) -> Tensor:
+    r"""Scores of the classes by the k nearest neighbours: :math:`\sum_{i \in N_k(q)} [u_i = c]\, \exp(\cos(z_i, q) / \tau)`.
+
+    Args:
+        features: ``(N, d)`` or ``(N, C, H, W)``, which are flattened, of images whose labels are known.
+        labels: ``(N,)``.
+        queries: ``(Q, d)``, or as ``features``.
+        classes: how many there are.
+        k: how many neighbours vote; all where there are fewer.
+        temperature: τ; a large one gives every neighbour the same vote.
+
+    Returns:
+        ``(Q, classes)``, each row with sum 1.
+
+    Raises:
+        ValueError: for k below 1, a temperature that is not positive, or shapes that do not fit.
+    """
+    features, queries = features.flatten(1), queries.flatten(1)
+    if k < 1 or not temperature > 0:
+        raise ValueError(f"k = {k}, temperature = {temperature}: k must be at least 1, and the temperature positive.")
+    if features.shape[1] != queries.shape[1] or labels.shape != features.shape[:1]:
+        shapes = [tuple(one.shape) for one in (features, labels, queries)]
+        raise ValueError("features {}, labels {} and queries {} do not fit: (N, d), (N,), (Q, d).".format(*shapes))
+    features, scores = F.normalize(features), []
+    for part in F.normalize(queries).split(1024):  # the similarities of all at once could be more than the memory holds
+        similarity, nearest = (part @ features.T).topk(min(k, len(features)), dim=1)
+        votes = (similarity / temperature).softmax(1)  # the shares are those of exp(similarity / τ), and nothing overflows
+        scores.append(votes.new_zeros(len(part), classes).scatter_add_(1, labels[nearest], votes))
+    return torch.cat(scores)
