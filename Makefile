@@ -1,6 +1,6 @@
 # make book   build the website into _build/html          make test   run every check
 # make lab    open the book in JupyterLab                 make execute   run the chapters, store their outputs
-# make install  set everything up, and no more
+# make install  set everything up, and no more          make check     run style, and the tests of what changed
 # make seeds  run the chapters with seeds 0 to 4          make clean     delete what the others made
 #
 # Each target sets up what it needs in .venv, once, and again only when the pinned versions change.
@@ -14,7 +14,7 @@ FAILED := { echo "the installation failed: run make again with QUIET= to see why
 PINS   := pyproject.toml constraints.txt
 CHAPTER ?=
 
-.PHONY: book test install lab execute seeds clean
+.PHONY: book test check install lab execute seeds clean
 
 $(VENV)/made:
 	@command -v $(PYTHON) >/dev/null || { echo "there is no $(PYTHON): name one that there is, as make PYTHON=python3.12"; exit 1; }
@@ -42,6 +42,9 @@ book: $(VENV)/book
 
 test: $(VENV)/all
 	$(BIN)/python tests/run.py
+
+check: $(VENV)/all
+	BASE=$(BASE) $(BIN)/python tools/check.py
 
 install: $(VENV)/all
 
