@@ -14,7 +14,7 @@ from torch import Tensor
 
 
 def to_float(images: Tensor) -> Tensor:
-    """8-bit images as float32 in [0, 1].
+    """8-bit images as float32 in [0, 1], of the same shape.
 
     Raises:
         TypeError: unless the images are uint8.
@@ -26,7 +26,7 @@ def to_float(images: Tensor) -> Tensor:
 
 
 def to_uint8(images: Tensor) -> Tensor:
-    """Images in [0, 1], clamped, rounded to 8 bit."""
+    """Images in [0, 1], clamped and rounded to 8 bit, of the same shape."""
     return (images.clamp(0, 1) * 255).round().to(torch.uint8)
 
 

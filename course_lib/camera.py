@@ -55,7 +55,7 @@ def response(irradiance: Tensor, gamma: float | Tensor) -> Tensor:
 
 
 def irradiance(picture: Tensor, gamma: float | Tensor) -> Tensor:
-    r"""The inverse of :func:`response`, :math:`f^{-1}(y) = y^{\gamma}`; arguments and errors as there."""
+    r"""The inverse of :func:`response`, :math:`f^{-1}(y) = y^{\gamma}`; shapes, arguments and errors as there."""
     require_images(picture, "pictures")
     return picture.clamp(0, 1) ** _per_image(gamma, picture, "gamma", 1, 4)
 

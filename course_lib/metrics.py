@@ -13,6 +13,9 @@ from course_lib.noise import require_images
 Protocol = Literal["quantised", "clamped", "raw"]
 
 
+# --- images ---------------------------------------------------------------------------------------------------------------
+
+
 def _require_pair(estimate: Tensor, clean: Tensor) -> None:
     """Raise unless both are floating-point images of one shape."""
     require_images(estimate, "estimates")
@@ -50,32 +53,7 @@ def psnr(estimate: Tensor, clean: Tensor, *, protocol: Protocol) -> Tensor:
     return -10 * torch.log10((estimate - clean).square().mean(dim=(1, 2, 3)))
 
 
-def ssim(estimate: Tensor, clean: Tensor) -> Tensor:
-    """Structural similarity with the Gaussian window of Wang et al. (2004), σ = 1.5 pixels, by scikit-image.
-
-    Args:
-        estimate: images ``(B, C, H, W)``, floating point; clamped to [0, 1] first.
-        clean: the true images, in the same shape.
-
-    Returns:
-        ``(B,)`` float32, 1 for equal images.
-
-    Raises:
-        TypeError: for integer images.
-        ValueError: for a wrong or differing shape, or images smaller than the window of 11×11 pixels.
-    """
-    from skimage.metrics import structural_similarity
-
-    _require_pair(estimate, clean)
-    if min(clean.shape[-2:]) < 11:
-        raise ValueError(f"images are {clean.shape[-2]}×{clean.shape[-1]}, smaller than the 11×11 window of SSIM.")
-    values = [
-        structural_similarity(
-            e, c, channel_axis=0, data_range=1.0, gaussian_weights=True, sigma=1.5, use_sample_covariance=False
-        )
-        for e, c in zip(estimate.float().clamp(0, 1).cpu().numpy(), clean.float().cpu().numpy(), strict=True)
-    ]
-    return torch.tensor(values, dtype=torch.float32)
+# --- distances ------------------------------------------------------------------------------------------------------------
 
 
 def roc(distances: Tensor, same: Tensor) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -106,7 +84,7 @@ def roc(distances: Tensor, same: Tensor) -> tuple[np.ndarray, np.ndarray, np.nda
 def eer(distances: Tensor, same: Tensor) -> tuple[float, float]:
     """Equal error rate, and the γ at which it is reached: where false accepts are as frequent as false rejects.
 
-    Between two neighbouring thresholds both rates are interpolated linearly. Arguments and errors as :func:`roc`.
+    Between two neighbouring thresholds both rates are interpolated linearly. Shapes, arguments and errors as :func:`roc`.
     """
     false_accept, false_reject, gamma = roc(distances, same)
     gap = false_accept - false_reject  # from -1 to 1, never falling

@@ -59,7 +59,7 @@ def require_images(images: Tensor, name: str = "images") -> None:
 
 
 def require_sigma(sigma: float | Tensor) -> None:
-    """Raise ``ValueError`` unless every σ lies in [0, 2], and ``TypeError`` unless it is a number or a tensor.
+    """Raise ``ValueError`` unless every σ lies in [0, 2], and ``TypeError`` unless it is a number or a tensor of any shape.
 
     A tensor on a GPU is not looked at: that would make the GPU wait in every training step.
     """
@@ -161,7 +161,7 @@ def poisson(clean: Tensor, peak: float, generator: torch.Generator) -> Tensor:
 
 
 def uniform_sigma(low: float, high: float, count: int, generator: torch.Generator) -> Tensor:
-    """One σ for each of ``count`` images, uniform in [low, high], on the generator's device: how a *blind* net is trained.
+    """One σ for each image, ``(count,)``, uniform in [low, high], on the generator's device: how a *blind* net is trained.
 
     Raises:
         ValueError: if not 0 ≤ low ≤ high ≤ 2.

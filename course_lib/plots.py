@@ -99,7 +99,11 @@ def pixels(image: Tensor) -> np.ndarray:
 
 
 def photographs(panels: Mapping[str, Tensor], alt: str, *, columns: int | None = None) -> Shown:
-    """Images in [0, 1] side by side, each with its title; pixel for pixel, without axes."""
+    """Images ``(C, H, W)`` in [0, 1] side by side, each with its title; pixel for pixel, without axes.
+
+    Raises:
+        ValueError: for no images.
+    """
     if not panels:
         raise ValueError("there are no images to show.")
     columns = columns or len(panels)

@@ -12,7 +12,8 @@ from types import SimpleNamespace
 
 import torch
 
-from course_lib import devices, training
+from course_lib import cli, data, devices, training
+from course_lib.data import Dataset
 from course_lib.denoising import dncnn
 from course_lib.metric_learning import embedding, siamese, triplet
 
@@ -34,11 +35,11 @@ def train(plan: dncnn.Settings, path: Path | None = None, before=None, resume: b
     """A fresh DnCNN trained by this process and the others, and what this one saw of it."""
     batches, sizes = [], []
 
-    def batch(data, step, generator, share):
+    def batch(data, draws, share):
         if before:
-            before(step)
+            before(draws.step)
         sizes.append(share.batch_size)
-        batches.append(dncnn.batch(data, step, generator, share))
+        batches.append(dncnn.batch(data, draws, share))
         return batches[-1]
 
     draws = torch.Generator().manual_seed(5)
@@ -110,25 +111,45 @@ def metric_losses() -> list[dict]:
     """One step of each loss that compares the images of a batch: what this process drew, and the gradient that it ended with."""
     draws = torch.Generator().manual_seed(5)
     images = torch.randint(0, 256, (40, 1, 16, 16), dtype=torch.uint8, generator=draws)
+    people = Dataset("people", images, "drawn", tuple(map(str, range(40))), torch.arange(40) // 4)
     found = []
     for method, form in METRIC_LOSSES:
         plan = method.Settings(height=16, width=16, dimension=8, images=2, batch_size=12, steps=1, margin=0.7,
                                optimizer="sgd", warmup_steps=0, **form)  # fmt: skip
         seen = []
 
-        def batch(data, step, generator, share, method=method, seen=seen):
-            seen.append(method.batch(data, step, generator, share)[:-1])
-            return *seen[-1], share
+        def batch(data, draws, share, method=method, seen=seen):
+            seen.append(method.batch(data, draws, share))
+            return seen[-1]
 
         model = embedding.Embedder(plan, seed=1)
-        history = training.fit(model, method.prepare(images, torch.arange(40) // 4, plan),
+        history = training.fit(model, method.prepare(people, plan),
                                SimpleNamespace(batch=batch, step=method.step), plan, progress=False)  # fmt: skip
         gradient = torch.cat([p.grad.flatten() for p in model.parameters()])
         found.append({"batch": seen[0], "gradient": gradient, "loss": history.values["loss"][0]})
     return found
 
 
+def recorded() -> dict:
+    """The command that trains and records, of one seed and of two; what was printed of each."""
+    os.chdir(FOLDER)
+    draws = torch.Generator().manual_seed(5)
+    images = torch.randint(0, 256, (2, 1, 64, 64), dtype=torch.uint8, generator=draws)
+    digits = torch.randint(0, 256, (200, 1, 28, 28), dtype=torch.uint8, generator=draws)
+
+    def load(name, split=None, *, color=False):
+        if name == "digits":
+            names, classes = tuple(f"{split} {i}" for i in range(200)), tuple("0123456789")
+            return Dataset(name, digits, "drawn", names, torch.arange(200) // 20, classes)
+        return Dataset(name, images, f"drawn for {name}", ("one", "two"))
+
+    data.load = load
+    small = ["depth=3", "width=8", "patch_size=16", "batch_size=6", "steps=3"]
+    people = ["steps=2", "dimension=8", "batch_size=36", "--preset", "digits", "--seeds", "2"]
+    return {"one": cli.main(["train", "dncnn_s", *small, "--record"]), "seeds": cli.main(["train", "triplet", *people, "--record"])}
+
+
 if __name__ == "__main__":
     report = {"everything": everything, "full-disk": full_disk, "interrupted": interrupted, "short": lambda: train(settings()),
-              "metric-losses": metric_losses}  # fmt: skip
+              "metric-losses": metric_losses, "record": recorded}  # fmt: skip
     torch.save(report[MODE](), FOLDER / f"{RANK}.pt")

@@ -17,6 +17,7 @@ import torch
 
 from course_lib import checkpoints, devices, training
 from course_lib.denoising import dncnn
+from course_lib.plan import make_optimizers
 
 MODE, FOLDER, READY, REPORT = sys.argv[1], *map(Path, sys.argv[2:])
 CHECKPOINT = FOLDER / "a.ckpt"
@@ -35,10 +36,10 @@ def settings(**changes) -> dncnn.Settings:
 def train(plan: dncnn.Settings, path: Path | None, before=None, progress: bool = True):
     """A fresh DnCNN trained from ``path`` on; ``before(step)`` is called in each step, before the batch is made."""
 
-    def batch(data, step, generator, share):
+    def batch(data, draws, share):
         if before:
-            before(step)
-        return dncnn.batch(data, step, generator, share)
+            before(draws.step)
+        return dncnn.batch(data, draws, share)
 
     draws = torch.Generator().manual_seed(5)
     pool = dncnn.prepare([torch.randint(0, 256, (1, 40, 48), dtype=torch.uint8, generator=draws)], plan)
@@ -77,7 +78,7 @@ def interrupted() -> dict:
         "interrupted": first.interrupted,
         "stopped_at": stop,
         "steps": plan.steps,
-        "updates": sorted({int(state["step"]) for state in found["optimizer"]["state"].values()}),
+        "updates": sorted({int(state["step"]) for state in found["optimizer"][0]["state"].values()}),
         "resumed_equals_whole": equal(resumed.state_dict(), whole.state_dict()),
         "history_without_the_extra_entry_equals": all(rows[0][step] == rows[1][step] for step in rows[1] if step != after)
         and sorted(rows[0]) == sorted({*rows[1], stop}),
@@ -141,13 +142,14 @@ def kills_in_a_save() -> dict:
     plan = settings(steps=9)
     fabric = devices.fabric("32-true")
     model = dncnn.DnCNN(plan)
-    optimizer = training.make_optimizer(model, plan)
+    parts = checkpoints.Parts(model, make_optimizers(model, plan))
+    identity = {"network": "DnCNN", "settings": asdict(plan), "seed": 0, "about": {}}
 
     def content(step: int) -> dict:
-        return checkpoints.state(model, optimizer, step, asdict(plan), 0, asdict(training.History(precision="32-true")))
+        return parts.content(step, identity, training.History(precision="32-true"))
 
     def on_disk() -> int:
-        return checkpoints.read(CHECKPOINT, "DnCNN", asdict(plan), 0, True)["step"]
+        return checkpoints.read(CHECKPOINT, type(plan), identity, True)["step"]
 
     def others() -> list[str]:
         folders = {FOLDER, Path(os.environ["TMPDIR"])}

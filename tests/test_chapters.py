@@ -21,14 +21,15 @@ SOURCES = execute.chapters()
 CHAPTERS = [path for path in SOURCES if path.name[:2].isdigit()]  # the others are pages of results
 LARGEST = 900_000  # bytes of an executed chapter
 
-# With training and loading of weights switched off, the rest of the library as it is.
+# With training and loading of weights switched off, the rest of the library as it is. Probes are trained all the same:
+# what they tell is how good the features are of a trunk that was not.
 SABOTAGE = """
 import dataclasses
-from course_lib import training, weights
+from course_lib import probes, training, weights
 
 _fit = training.fit
 def _train_nothing(model, data, method, plan, **options):
-    return _fit(model, data, method, dataclasses.replace(plan, steps=0), **options)
+    return _fit(model, data, method, plan if method is probes else dataclasses.replace(plan, steps=0), **options)
 training.fit = _train_nothing
 weights.load = lambda model, *args, **kwargs: model.eval()
 """

@@ -6,6 +6,7 @@
 import importlib.util
 import os
 import re
+import shutil
 import socket
 import subprocess
 import sys
@@ -15,9 +16,10 @@ import pytest
 import torch
 
 import course_lib
-from course_lib import devices
+from course_lib import devices, project, results, weights
 from course_lib.denoising import dncnn
 from course_lib.metric_learning import embedding, siamese, triplet
+from course_lib.settings import stored
 from course_lib.training import fit
 
 HELPER = Path(__file__).with_name("helpers_distributed.py")
@@ -92,7 +94,7 @@ def test_one_step_of_two_processes_is_one_step_on_both_batches_together(both):
     plan = dncnn.Settings(depth=3, width=8, patch_size=16, batch_norm=False)
     initial, model = dncnn.DnCNN(plan, seed=1), dncnn.DnCNN(plan, seed=1)
     optimizer = torch.optim.SGD(model.parameters(), lr=1e-2, momentum=0.9)
-    dncnn.step(model, (noisy, clean))[0].backward()
+    dncnn.step(model, (noisy, clean), plan)[0].backward()
     optimizer.step()
     for process in found:
         for name, expected in model.state_dict().items():
@@ -117,16 +119,16 @@ def test_one_process_can_go_on_from_the_checkpoint_of_two(both, folder, monkeypa
     monkeypatch.setattr(devices, "default", lambda: torch.device("cpu"))
     middle = torch.load(folder / "middle.ckpt", weights_only=True)
     assert middle["step"] == 3
-    plan = dncnn.Settings(**{**middle["settings"], "scales": (1.0,), "sigma_255": (25.0, 25.0)})
+    plan = stored(dncnn.Settings, middle["settings"])
     sizes = []
 
     class Method:
         step = staticmethod(dncnn.step)
 
         @staticmethod
-        def batch(data, step, generator, share):
-            sizes.append((step, share.batch_size))
-            return dncnn.batch(data, step, generator, share)
+        def batch(data, draws, share):
+            sizes.append((draws.step, share.batch_size))
+            return dncnn.batch(data, draws, share)
 
     data = dncnn.prepare([torch.randint(0, 256, (1, 40, 48), dtype=torch.uint8, generator=torch.Generator().manual_seed(5))], plan)
     history = fit(dncnn.DnCNN(plan), data, Method, plan, checkpoint=folder / "middle.ckpt", resume=True, progress=False)
@@ -162,6 +164,20 @@ def test_fabric_run(tmp_path, both):
     assert out.count("6 of 6 steps") == 1
 
 
+def test_two_processes_write_one_record(tmp_path, monkeypatch):
+    (tmp_path / "data").mkdir()
+    shutil.copy(project.PACKAGE.parent / "data" / "SHA256SUMS", tmp_path / "data")
+    monkeypatch.setenv("COURSE_HOME", str(tmp_path))
+    found, out = launched(TORCHRUN, "record", tmp_path)
+    assert found == [{"one": 0, "seeds": 0}] * 2
+    assert results.recorded() == [("dncnn_s", "quick"), ("triplet", "digits")]
+    one, seeds = results.read("dncnn_s", "quick"), results.read("triplet", "digits")
+    assert one["steps"] == 3 and seeds["seed"] == [0, 1] and seeds["steps"] == 4
+    assert list(one["per_image"]["photos"]["psnr"]) == ["one", "two"]
+    assert weights.path("dncnn_s", "quick").is_file(), "and its weights"
+    assert out.count("trained in") == 1 and out.count("95 % interval over 2 seeds") == len(seeds["metrics"]["digits"])
+
+
 def test_a_full_disk_in_one_process_stops_none(tmp_path):
     (first, second), _ = launched(TORCHRUN, "full-disk", tmp_path)
     assert same_parameters(first["model"], second["model"])
@@ -190,7 +206,7 @@ def test_metric_losses_of_two_processes_have_the_gradient_of_the_whole_batch(tmp
         whole = [torch.cat(parts) for parts in zip(first["batch"], second["batch"], strict=True)]
         plan = method.Settings(height=16, width=16, dimension=8, images=2, batch_size=12, margin=0.7, **form)
         model = embedding.Embedder(plan, seed=1)
-        loss, _ = method.step(model, (*whole, plan))
+        loss, _ = method.step(model, tuple(whole), plan)
         loss.backward()
         expected = torch.cat([p.grad.flatten() for p in model.parameters()])
         assert first["loss"] == pytest.approx(loss.item(), rel=1e-5)

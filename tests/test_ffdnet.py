@@ -216,7 +216,7 @@ TINY = ffdnet.Settings(depth=4, width=8, patch_size=20, batch_size=5, scales=(1.
 
 
 def made(step=0, settings=TINY):
-    return ffdnet.batch(ffdnet.prepare(images(), settings), step, rng.generator(0, step, 0, "batch"), settings)
+    return ffdnet.batch(ffdnet.prepare(images(), settings), rng.Draws(step=step), settings)
 
 
 def test_loss_by_loops():
@@ -231,8 +231,8 @@ def test_loss_by_loops():
 
 
 def test_batch():
-    noisy, level_map, clean, turn = made()
-    assert noisy.shape == clean.shape == (5, 1, 20, 20) and level_map.shape == (5, 1, 10, 10) and turn == 0
+    noisy, level_map, clean = made()
+    assert noisy.shape == clean.shape == (5, 1, 20, 20) and level_map.shape == (5, 1, 10, 10)
     sigma = level_map[:, 0, 0, 0]
     assert torch.equal(level_map, sigma.view(5, 1, 1, 1).expand_as(level_map)), "uniform maps"
     assert len(sigma.unique()) == 5 and sigma.min() >= 0 and sigma.max() <= 75 / 255
@@ -245,7 +245,7 @@ def test_batch():
 def test_step_learns_the_clean_image():
     model = network().train()
     batch = made()
-    loss, values = ffdnet.step(model, batch)
+    loss, values = ffdnet.step(model, batch, TINY)
     assert loss.requires_grad and not values["psnr"].requires_grad
     with torch.no_grad():
         denoised = model.train()(batch[0], batch[1])
@@ -269,11 +269,12 @@ def test_each_kernel_is_constrained_once_in_a_hundred_updates(monkeypatch):
     model, calls = network(), []
     kernels = [layer.weight for layer in model.layers if isinstance(layer, nn.Conv2d)]
     monkeypatch.setattr(ffdnet, "constrain", lambda kernel: calls.append(next(i for i, k in enumerate(kernels) if k is kernel)))
-    pool = ffdnet.prepare(images(), TINY)
     for step in range(200):
-        ffdnet.step(model, ffdnet.batch(pool, step, rng.generator(0, step, 0, "batch"), TINY))
+        ffdnet.before_step(model, step, TINY)
     assert calls == [0, 1, 2, 3] * 2
-    assert made(step=1, settings=ffdnet.Settings(**{**vars(TINY), "orthogonal": False}))[3] is None
+    for step in range(200):
+        ffdnet.before_step(model, step, ffdnet.Settings(**{**vars(TINY), "orthogonal": False}))
+    assert len(calls) == 8
 
 
 def test_settings_that_make_no_sense():

@@ -5,14 +5,15 @@ import torch
 import torch.nn.functional as F
 from torch._dynamo.testing import CompileCounter
 
-from course_lib import metrics, noise, recipes, rng
+from course_lib import metrics, noise, rng
 from course_lib.denoising import gradual
+from course_lib.settings import override
 
 TINY = gradual.Settings(depth=4, width=6, patch_size=16, batch_size=3, steps=3)
 
 
 def network(**changes):
-    return gradual.GradualDenoiser(recipes.override(TINY, {k: str(v) for k, v in changes.items()})).eval()
+    return gradual.GradualDenoiser(override(TINY, {k: str(v) for k, v in changes.items()})).eval()
 
 
 def drawn(*shape, seed=0):
@@ -117,14 +118,14 @@ def test_poisson_noise_that_makes_no_sense(peak, image, error, message):
 
 @pytest.mark.parametrize("peak", [0.0, 4.0])
 def test_a_step_by_hand(peak):
-    settings = recipes.override(TINY, {"peak": str(peak)})
+    settings = override(TINY, {"peak": str(peak)})
     pool = gradual.prepare([bytes_of(1, 20, 24), bytes_of(1, 30, 17, seed=1)], settings)
-    noisy, clean = gradual.batch(pool, 0, rng.generator(0, 0, 0, "batch"), settings)
+    noisy, clean = gradual.batch(pool, rng.Draws(), settings)
     assert noisy.shape == clean.shape == (3, 1, 16, 16)
-    again = gradual.batch(pool, 5, rng.generator(0, 0, 0, "batch"), settings)
+    again = gradual.batch(pool, rng.Draws(), settings)
     assert torch.equal(noisy, again[0]) and torch.equal(clean, again[1])
     model = network()
-    found, values = gradual.step(model, (noisy, clean))
+    found, values = gradual.step(model, (noisy, clean), settings)
     error = (model(noisy) - clean).double()
     assert found.item() == pytest.approx(sum((e**2).sum().item() for e in error) / 6, rel=1e-5) and found.requires_grad
     assert values["psnr"].item() == pytest.approx(-10 * torch.log10(error.square().mean()).item(), abs=1e-4)

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from course_lib import batches, data, metrics, noise, rng, training
-from course_lib.metric_learning import evaluation, identification
+from course_lib.metric_learning import evaluation, identification, identities
 
 TINY = {"height": 20, "width": 20, "dimension": 8, "images": 2, "batch_size": 6, "steps": 4, "log_every": 2, "people": 5}
 
@@ -48,7 +48,7 @@ def test_training_learns_the_people_it_is_shown():
     plan = identification.Settings(**{**TINY, "dimension": 32, "batch_size": 10, "steps": 200, "learning_rate": 1e-3})
     shown = people()
     model = identification.Classifier(plan)
-    history = training.fit(model, identification.prepare(shown.images, shown.labels, plan), identification, plan, progress=False)
+    history = training.fit(model, identification.prepare(shown, plan), identification, plan, progress=False)
     assert (model.identify(batches.to_float(shown.images)) == shown.labels).float().mean() > 0.9
     assert history.values["accuracy"][-1] > 0.9 > history.values["accuracy"][0]
 
@@ -62,7 +62,7 @@ def test_settings_that_make_no_sense(setting, message):
 def test_identities_without_an_output():
     shown = people()
     with pytest.raises(ValueError, match="identities are 0 to 4, but the people = 3 outputs"):
-        identification.prepare(shown.images, shown.labels, identification.Settings(**{**TINY, "people": 3}))
+        identification.prepare(shown, identification.Settings(**{**TINY, "people": 3}))
 
 
 # --- evaluation -----------------------------------------------------------------------------------------------------------
@@ -132,7 +132,7 @@ def test_split_by_person():
     shown = people(6, 3)
     seen = set()
     for seed in range(3):
-        train, test = evaluation.split(shown, 4, seed)
+        train, test = identities.split(shown, 4, seed)
         assert len(train) == 12 and len(test) == 6 and set(train.classes) | set(test.classes) == set(shown.classes)
         assert not set(train.names) & set(test.names)
         assert train.labels.unique().tolist() == [0, 1, 2, 3] and test.labels.unique().tolist() == [0, 1]
@@ -143,20 +143,20 @@ def test_split_by_person():
     assert len(seen) > 1
     for wrong in (1, 5):
         with pytest.raises(ValueError, match=f"train = {wrong} of 6"):
-            evaluation.split(shown, wrong, 0)
+            identities.split(shown, wrong, 0)
     with pytest.raises(ValueError, match="no picture of identity 9"):
-        evaluation.of_identities(shown, [0, 9])
-    assert len(evaluation.of_identities(shown, [2, 1], at_most=2)) == 4
+        identities.of_identities(shown, [0, 9])
+    assert len(identities.of_identities(shown, [2, 1], at_most=2)) == 4
 
 
 def test_shots_make_a_person_of_every_picture():
     shown = people(2, 2)
-    made = evaluation.shots(shown, 3, shift=0.1, angle=10.0, light=0.2, seed=1)
+    made = identities.shots(shown, 3, shift=0.1, angle=10.0, light=0.2, seed=1)
     assert made.labels.tolist() == [0, 0, 0, 1, 1, 1, 2, 2, 2, 3, 3, 3] and made.images.shape == (12, 1, 20, 20)
     assert made.images.dtype == torch.uint8 and "3 random shots" in made.source and made.classes == shown.names
-    still = evaluation.shots(shown, 2, shift=0.0, angle=0.0, light=0.0)
+    still = identities.shots(shown, 2, shift=0.0, angle=0.0, light=0.0)
     assert torch.equal(still.images, shown.images.repeat_interleave(2, 0))
 
 
 def test_smaller():
-    assert evaluation.smaller(people(2, 2), 0.5).images.shape == (4, 1, 10, 10)
+    assert identities.smaller(people(2, 2), 0.5).images.shape == (4, 1, 10, 10)

@@ -10,7 +10,7 @@ from pytorch_metric_learning.losses import ContrastiveLoss, TripletMarginLoss
 from pytorch_metric_learning.miners import BatchHardMiner
 from pytorch_metric_learning.reducers import AvgNonZeroReducer, MeanReducer
 
-from course_lib import batches, metrics, rng, training
+from course_lib import batches, data, metrics, rng, training
 from course_lib.metric_learning import distances, embedding, siamese, triplet
 from course_lib.metric_learning.gallery import Gallery, GalleryError, threshold
 
@@ -251,11 +251,13 @@ def people(counts=(4, 2, 7, 5), side=20):
     identities = torch.tensor([10 * person for person, n in enumerate(counts) for _ in range(n)])
     images = torch.stack([torch.full((1, side, side), 10 * p + i) for p, n in enumerate(counts) for i in range(n)])
     order = torch.randperm(len(images), generator=seeded())
-    return images[order].to(torch.uint8), identities[order]
+    names = tuple(map(str, range(len(images))))
+    return data.Dataset("people", images[order].to(torch.uint8), "drawn", names, identities[order])
 
 
 def test_batches_of_p_identities_and_k_images():
-    pool = batches.IdentityPool(*people())
+    shown = people()
+    pool = batches.IdentityPool(shown.images, shown.labels)
     assert len(pool) == 4
     seen = set()
     for s in range(60):
@@ -275,11 +277,12 @@ def test_batches_of_p_identities_and_k_images():
 @pytest.mark.parametrize(("p", "k"), [(0, 2), (5, 2), (2, 0)])
 def test_batches_that_cannot_be(p, k):
     with pytest.raises(ValueError, match="there are 4 identities"):
-        batches.IdentityPool(*people()).pk(p, k, seeded())
+        shown = people()
+        batches.IdentityPool(shown.images, shown.labels).pk(p, k, seeded())
 
 
 def test_identities_that_make_no_sense():
-    images, identities = people()
+    images, identities = people().images, people().labels
     with pytest.raises(ValueError, match="18 images, but identities"):
         batches.IdentityPool(images, identities[1:])
     with pytest.raises(ValueError, match="float32"):
@@ -343,7 +346,7 @@ def test_embedder(normalise):
 )
 def test_training(method, settings):
     plan = method.Settings(**{**TINY, **settings})
-    pool = method.prepare(*people(), plan)
+    pool = method.prepare(people(), plan)
     runs = []
     for _ in range(2):
         model = embedding.Embedder(plan)
@@ -355,7 +358,7 @@ def test_training(method, settings):
 
 def test_training_brings_identities_together():
     plan = triplet.Settings(**{**TINY, "steps": 60, "learning_rate": 2e-3})
-    pool = triplet.prepare(*people(), plan)
+    pool = triplet.prepare(people(), plan)
     model = embedding.Embedder(plan)
     images, identities = pool.pk(4, 2, seeded())
     before = metrics.eer(*pairs_of(model.eval().embed(images), identities))[0]
@@ -393,12 +396,12 @@ def test_settings_that_make_no_sense(method, setting, message):
 @pytest.mark.parametrize(("size", "identities"), [(2, 1), (10, 5)])
 def test_a_batch_of_more_identities_than_there_are_or_of_one(size, identities):
     with pytest.raises(ValueError, match=f"batch_size = {size} with images = 2 takes {identities} identities, .* there are 4"):
-        triplet.prepare(*people(), triplet.Settings(**{**TINY, "batch_size": size}))
+        triplet.prepare(people(), triplet.Settings(**{**TINY, "batch_size": size}))
 
 
 def test_images_of_another_size_than_the_settings_say():
     with pytest.raises(ValueError, match=r"\(1, 20, 20\), but the settings say"):
-        triplet.prepare(*people(), triplet.Settings(**{**TINY, "height": 28}))
+        triplet.prepare(people(), triplet.Settings(**{**TINY, "height": 28}))
 
 
 # --- error rates ----------------------------------------------------------------------------------------------------------
@@ -587,6 +590,6 @@ def test_threshold_for_a_false_accept_rate():
 
 def test_a_method_draws_from_its_step_only():
     plan = triplet.Settings(**TINY)
-    pool = triplet.prepare(*people(), plan)
-    a, b = (triplet.batch(pool, 3, rng.generator(0, 3, 0, "batch"), plan) for _ in range(2))
+    pool = triplet.prepare(people(), plan)
+    a, b = (triplet.batch(pool, rng.Draws(step=3), plan) for _ in range(2))
     assert all(torch.equal(x, y) for x, y in zip(a[:3], b[:3], strict=True))

@@ -196,7 +196,7 @@ def test_table():
 
 
 def test_table_of_comparisons():
-    record = {"title": "toy", "short": True, "metrics": {"set12": {"psnr": 30.0}},
+    record = {"title": "toy", "short": True, "about": {"recipe": "toy"}, "metrics": {"set12": {"psnr": 30.0}},
               "paper": {"set12": {"psnr": {"value": 30.436, "protocol": "quantised"}}}}  # fmt: skip
     rows = tables.comparisons([record, {**record, "title": "full", "short": False}]).data.splitlines()[2:]
     assert rows == ["| toy | set12 | psnr | 30.44 | 30.00 | -0.44 | short run |",

@@ -38,6 +38,11 @@ def test_environment_is_that_of_pyproject():
     assert entry == {"pip": ["--constraint constraints.txt", f"--editable .[{','.join(PYPROJECT['optional-dependencies'])}]"]}
 
 
+def test_every_folder_of_the_library_is_installed():
+    listed = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["setuptools"]["packages"]
+    assert listed == sorted(".".join(path.parent.relative_to(ROOT).parts) for path in (ROOT / "course_lib").rglob("__init__.py"))
+
+
 def test_every_requirement_is_pinned_within_its_bounds():
     wanted = [Requirement(r) for r in PYPROJECT["dependencies"]]
     wanted += [Requirement(r) for extra in PYPROJECT["optional-dependencies"].values() for r in extra]

@@ -1,6 +1,7 @@
 """Every recipe runs, from its presets to the record of its run, and the modules of the library keep to their floors."""
 
 import ast
+import copy
 import graphlib
 import hashlib
 import json
@@ -12,11 +13,14 @@ import pytest
 import torch
 
 import course_lib
-from course_lib import checkpoints, cli, data, project, recipes, results, rng, runs, weights
-from course_lib.denoising import common, dncnn
+from course_lib import checkpoints, cli, data, project, recipes, recording, results, rng, runs, weights
+from course_lib.denoising import dncnn
+from course_lib.recipes import base
+from course_lib.recipes import denoising as of_denoising
+from course_lib.settings import override
 
 PACKAGE = Path(course_lib.__file__).resolve().parent
-DENOISERS = [name for name, recipe in recipes.RECIPES.items() if recipe.to_ship]
+DENOISERS = [name for name, recipe in recipes.RECIPES.items() if recipe.ships]
 PRESETS = [(name, preset) for name in DENOISERS for preset in recipes.RECIPES[name].presets]
 OF_PEOPLE = [(name, preset) for name, recipe in recipes.RECIPES.items() if name not in DENOISERS for preset in recipe.presets]
 TINY = {"depth": "2", "width": "4", "steps": "3", "batch_size": "9"}
@@ -47,9 +51,8 @@ def two_images(name, split=None, *, color=False):
 
 
 def trained(recipe, preset, home):
-    start = recipes.RECIPES[recipe].start
-    if start:  # it goes on from weights that are shipped
-        runs.record(start, preset, trained(start, preset, home)[1])
+    for source in recipes.RECIPES[recipe].presets[preset].needs.values():  # weights that are shipped
+        recording.record(source.recipe, source.preset, trained(source.recipe, source.preset, home)[1])
     file = home / f"{recipe}.{preset}.ckpt"
     return runs.train(recipe, preset, changes=TINY_CAMERA if recipe == "cbdnet" else TINY, checkpoint=file), file
 
@@ -78,7 +81,7 @@ def test_unknown_names(recipe, preset, message):
 )  # fmt: skip
 def test_override(name, text, value):
     settings = dncnn.Settings()
-    changed = recipes.override(settings, {name: text, "steps": "7"})
+    changed = override(settings, {name: text, "steps": "7"})
     assert getattr(changed, name) == value and type(getattr(changed, name)) is type(value)
     assert changed == replace(settings, steps=7, **{name: value}) and settings == dncnn.Settings()
 
@@ -90,7 +93,7 @@ def test_override(name, text, value):
 )  # fmt: skip
 def test_a_value_of_a_wrong_type(name, text):
     with pytest.raises(ValueError, match=f'^{name} = "{text}" is not understood: a value such as '):
-        recipes.override(dncnn.Settings(), {name: text})
+        override(dncnn.Settings(), {name: text})
 
 
 @pytest.mark.parametrize(
@@ -101,24 +104,24 @@ def test_a_value_of_a_wrong_type(name, text):
 )  # fmt: skip
 def test_a_value_that_makes_no_sense(name, text):
     with pytest.raises(ValueError, match=f"{name} = "):
-        recipes.override(dncnn.Settings(), {name: text})
+        override(dncnn.Settings(), {name: text})
 
 
 def test_an_unknown_setting():
     with pytest.raises(ValueError, match=r'unknown setting "dept" \(did you mean depth\?\); the settings are steps, batch_'):
-        recipes.override(dncnn.Settings(), {"dept": "8"})
+        override(dncnn.Settings(), {"dept": "8"})
 
 
 def test_metric_names():
-    assert list(recipes.at_sigmas(25.0)) == ["psnr"]
-    assert list(recipes.at_sigmas(15.0, 7.5)) == ["psnr_15", "psnr_7.5"]
+    assert list(of_denoising.at_sigmas(25.0)) == ["psnr"]
+    assert list(of_denoising.at_sigmas(15.0, 7.5)) == ["psnr_15", "psnr_7.5"]
 
 
 def test_general_training_needs_a_patch_for_each_degradation():
     general = recipes.find("dncnn_3", "quick")[1].settings
     with pytest.raises(ValueError, match="batch_size = 8: DnCNN-3 needs 9"):
-        recipes.override(general, {"batch_size": "8"})
-    assert recipes.override(general, {"batch_size": "6", "factors": "2,3"}).batch_size == 6
+        override(general, {"batch_size": "8"})
+    assert override(general, {"batch_size": "6", "factors": "2,3"}).batch_size == 6
 
 
 # --- what is in the dictionary --------------------------------------------------------------------------------------------
@@ -138,9 +141,9 @@ def test_paper_presets_are_as_published(recipe, depth, width, patch_size, sigma_
     assert (plan.depth, plan.width, plan.batch_norm) == (depth, width, True)
     assert (plan.patch_size, plan.sigma_255, plan.channels, plan.batch_size) == (patch_size, sigma_255, channels, 128)
     assert plan.steps >= 50 * 1600, "50 epochs of at least 128 × 1,600 patches"
-    shipped = found.to_ship(found.network(plan))
+    shipped = found.folded(found.network(plan))
     assert sum(p.numel() for p in shipped.parameters()) == parameters
-    same = found.network(replace(plan, **found.shipped_settings)).state_dict()
+    same = found.network(found.folded_settings(plan)).state_dict()
     assert {n: t.shape for n, t in shipped.state_dict().items()} == {n: t.shape for n, t in same.items()}
 
 
@@ -163,7 +166,7 @@ def test_published_figures(recipe, name, values):
     found, chosen = recipes.find(recipe, "paper")
     quantised = {metric: figure for metric, figure in found.paper[name].items() if figure["protocol"] == "quantised"}
     assert quantised == {metric: {"value": v, "protocol": "quantised"} for metric, v in values.items()}
-    assert set(values) <= {metric for test in chosen.test if test.data == name for metric in test.metrics}
+    assert set(values) <= set(chosen.tests[name].metrics)
 
 
 @pytest.mark.parametrize(
@@ -190,7 +193,7 @@ def test_published_super_resolution():
 @pytest.mark.parametrize("recipe", DENOISERS)
 def test_every_published_figure_is_measured(recipe):
     found, chosen = recipes.find(recipe, "paper")
-    measured = {test.data: set(test.metrics) for test in chosen.test}
+    measured = {name: set(test.metrics) for name, test in chosen.tests.items()}
     assert all(set(figures) <= measured[name] for name, figures in found.paper.items())
 
 
@@ -198,23 +201,25 @@ def test_every_published_figure_is_measured(recipe):
 def test_preset_builds_network_and_batch(home, recipe, preset):
     found, chosen = recipes.find(recipe, preset)
     plan = replace(chosen.settings, batch_size=9)
-    images = found.load(*chosen.train)
+    images = chosen.data(0).train()
     channels = found.network(plan).channels
-    assert images.images.shape[1] == channels, "the data set has as many channels as the network"
-    pool = found.method.prepare(images.images, plan)
-    made = found.method.batch(pool, 0, rng.generator(0, 0, 0, "batch"), plan)
+    assert images.images[0].shape[0] == channels, "the data set has as many channels as the network"
+    pool = found.method.prepare(images, plan)
+    made = found.method.batch(pool, rng.Draws(), plan)
     images = [part for part in made if isinstance(part, torch.Tensor) and part.shape[-1] == plan.patch_size]
     assert {part.shape for part in images} == {(9, channels, plan.patch_size, plan.patch_size)} and len(images) >= 2, "noisy and clean"
-    loss, values = found.method.step(found.network(plan, seed=0), made)
+    loss, values = found.method.step(found.network(plan, seed=0), made, plan)
     assert loss.isfinite() and loss.requires_grad and not values["psnr"].requires_grad
-    for name, split in (chosen.train, *((test.data, test.split) for test in chosen.test)):
-        assert name in data.LOADERS and (split in ("train", "test")) == (name in data.SPLIT)
+    assert {*chosen.data(0).words.split(", "), *chosen.tests} <= set(data.LOADERS)
+    for name in chosen.tests:
+        assert chosen.data(0).test(name).source == f"drawn for {name}, {'test' if name in data.SPLIT else None}"
 
 
 def test_training_goes_on_from_shipped_weights(home, monkeypatch):
     monkeypatch.setattr(runs.training, "fit", lambda model, *arguments, **options: None)
-    general = common.unchanged(runs.train("gradual", "paper", changes=TINY, seed=3)[0])
+    general = copy.deepcopy(runs.train("gradual", "paper", changes=TINY, seed=3)[0])
     monkeypatch.setattr(runs, "shipped", lambda recipe, preset: {("gradual", "paper"): general}[recipe, preset])
+    monkeypatch.setattr(runs, "about", lambda *_: {})  # no weights are shipped here
     model = runs.train("gradual_text", "paper", changes=TINY, seed=0)[0]
     assert all(torch.equal(t, general.state_dict()[name]) for name, t in model.state_dict().items())
     assert all(a.data_ptr() != b.data_ptr() for a, b in zip(model.parameters(), general.parameters(), strict=True))
@@ -242,18 +247,24 @@ def test_end_to_end(home, recipe, preset):
     (model, settings, history, images), file = trained(recipe, preset, home)
     assert (settings.width, settings.steps, history.steps[-1]) == (4, 3, 3) and not history.interrupted
     chosen = recipes.find(recipe, preset)[1]
-    assert images.name == " + ".join(name for name, _ in (chosen.train, *chosen.more))
+    assert images.name == chosen.data(0).words.replace(", ", " + ")
 
     again, content = runs.from_checkpoint(recipe, preset, file)
     assert content["step"] == 3 and not again.training
     assert all(torch.equal(t, again.state_dict()[name]) for name, t in model.cpu().state_dict().items())
 
-    written = runs.record(recipe, preset, file, note="a test")
+    written = recording.record(recipe, preset, file, note="a test")
     assert results.read(recipe, preset) == json.loads(json.dumps(written)) == written
     found, chosen = recipes.find(recipe, preset)
     figures = runs.evaluate(recipe, preset, runs.shipped(recipe, preset))
-    measured = {test.data: list(test.metrics) for test in chosen.test}
-    assert list(figures) == list(measured) == list(written["metrics"]) == list(written["data"]["test"])
+    measured = {name: list(test.metrics) for name, test in chosen.tests.items()}
+    assert list(figures) == list(measured) == list(written["metrics"])
+    assert {group["data"]: group["metrics"] for group in written["measured"]} == measured
+    assert written["about"] == content["about"] == runs.about(recipe, preset, images)
+    assert set(written["about"]["needs"]) == set(chosen.needs)
+    for name, source in chosen.needs.items():
+        digest = hashlib.sha256(weights.path(source.recipe, source.preset).read_bytes()).hexdigest()
+        assert written["about"]["needs"][name]["sha256"] == digest
     for name, metrics in figures.items():
         assert list(metrics) == measured[name]
         for metric, values in metrics.items():
@@ -273,13 +284,13 @@ def test_a_record_that_replaces_one_does_not_call_its_own_weights_a_change(home,
     shipped.parent.mkdir(parents=True, exist_ok=True)
     shipped.write_bytes(b"those of the record before")
     monkeypatch.setattr(project, "commit", lambda: shipped.read_bytes()[:9].decode())
-    assert runs.record("dncnn_s", "quick", file)["commit"] == "those of "
+    assert recording.record("dncnn_s", "quick", file)["commit"] == "those of "
     assert shipped.read_bytes()[:9] != b"those of "
 
 
 def test_record_in_another_folder(home):
     file = trained("dncnn_s", "quick", home)[1]
-    runs.record("dncnn_s", "quick", file, folder=home / "other")
+    recording.record("dncnn_s", "quick", file, folder=home / "other")
     there = {p.relative_to(home / "other").as_posix() for p in (home / "other").rglob("*.*")}
     assert there == {"weights/dncnn_s.quick.safetensors", "results/dncnn_s.quick.json"}
     assert not results.path("dncnn_s", "quick").exists() and not weights.path("dncnn_s", "quick").exists()
@@ -287,19 +298,19 @@ def test_record_in_another_folder(home):
 
 def test_a_run_with_the_whole_budget_is_not_short(home, monkeypatch):
     found, chosen = recipes.find("dncnn_s", "quick")
-    tiny = recipes.override(chosen.settings, TINY)
+    tiny = override(chosen.settings, TINY)
     monkeypatch.setitem(recipes.RECIPES, "dncnn_s", replace(found, presets={"quick": replace(chosen, settings=tiny)}))
     file = trained("dncnn_s", "quick", home)[1]
-    assert runs.record("dncnn_s", "quick", file)["short"] is False
+    assert recording.record("dncnn_s", "quick", file)["short"] is False
 
 
 def test_single_precision_where_half_moves_a_figure(home, monkeypatch):
     file = trained("dncnn_s", "quick", home)[1]
     exact, halved = ({"photos": {"psnr": {"one": v}}} for v in (30.0, 30.011))
-    given = iter([exact, halved, exact])
+    given = iter([exact, halved])
     monkeypatch.setattr(runs, "evaluate", lambda *arguments, **options: next(given))
-    written = runs.record("dncnn_s", "quick", file)
-    assert written["metrics"] == {"photos": {"psnr": 30.0}} and not written["weights"]["half_precision"]
+    written = recording.record("dncnn_s", "quick", file)
+    assert not written["weights"]["half_precision"] and written["weights"]["moved"] == pytest.approx(0.011)
     expected = dncnn.folded(runs.from_checkpoint("dncnn_s", "quick", file)[0]).state_dict()
     assert all(torch.equal(t, expected[n]) for n, t in runs.shipped("dncnn_s", "quick").state_dict().items())
 
@@ -317,38 +328,41 @@ def values(record):
 
 
 def test_a_record_is_extended_by_what_it_lacks(home, monkeypatch):
-    whole = runs.record("dncnn_b", "paper", trained("dncnn_b", "paper", home)[1])
+    whole = recording.record("dncnn_b", "paper", trained("dncnn_b", "paper", home)[1])
     with pytest.raises(ValueError, match="has everything that the recipe tests"):
-        runs.extend("dncnn_b", "paper")
+        recording.extend("dncnn_b", "paper")
     found, chosen = recipes.find("dncnn_b", "paper")
-    fewer = tuple(replace(test, metrics={"psnr_25": test.metrics["psnr_25"]}) for test in chosen.test[1:])
+    fewer = {name: replace(test, metrics={"psnr_25": test.metrics["psnr_25"]}) for name, test in list(chosen.tests.items())[1:]}
     with monkeypatch.context() as patched:
-        patched.setitem(recipes.RECIPES, "dncnn_b", replace(found, presets={"paper": replace(chosen, test=fewer)}, paper={}))
-        small = runs.record("dncnn_b", "paper", home / "dncnn_b.paper.ckpt")
+        patched.setitem(recipes.RECIPES, "dncnn_b", replace(found, presets={"paper": replace(chosen, tests=fewer)}, paper={}))
+        small = recording.record("dncnn_b", "paper", home / "dncnn_b.paper.ckpt")
     assert list(small["metrics"]) == ["set12", "photos"] and list(small["metrics"]["set12"]) == ["psnr_25"]
     measured = []
     monkeypatch.setattr(dncnn.metrics, "psnr", lambda *a, _psnr=dncnn.metrics.psnr, **k: measured.append(1) or _psnr(*a, **k))
-    extended = runs.extend("dncnn_b", "paper")
+    extended = recording.extend("dncnn_b", "paper")
     assert len(measured) == 2 * (11 + 5 + 2), "what was there is not measured again"
     for one, other in zip(values(extended), values(whole), strict=True):
         # the weights have been through a file, and groups of similar blocks may change by rounding
         assert one[:-1] == other[:-1] and one[-1] == pytest.approx(other[-1], abs=3e-4)
     assert extended["paper"] == whole["paper"]
-    assert extended["data"] == whole["data"] and results.read("dncnn_b") == extended
+    assert extended["about"] == whole["about"] and results.read("dncnn_b") == extended
+    groups = [(group["data"], len(group["metrics"])) for group in extended["measured"]]
+    added = [(name, len(test.metrics) - (name != "bsd68")) for name, test in chosen.tests.items()]
+    assert groups == [("set12", 1), ("photos", 1), *added], "what was added has a group of its own"
 
-    published = recipes.figures({"quantised": {"set12": {"psnr_15": 32.7}}})
+    published = base.published({"quantised": {"set12": {"psnr_15": 32.7}}})
     monkeypatch.setitem(recipes.RECIPES, "dncnn_b", replace(found, paper=published))
-    corrected = runs.extend("dncnn_b", "paper")
+    corrected = recording.extend("dncnn_b", "paper")
     assert corrected["paper"] == published and values(corrected) == values(extended), "a figure of the paper needs no measurement"
 
 
 def test_an_unfinished_checkpoint_is_not_recorded(home, monkeypatch):
     draw = dncnn.batch
 
-    def stop(pool, step, *rest):
-        if step == 2:
+    def stop(pool, draws, settings):
+        if draws.step == 2:
             raise MemoryError
-        return draw(pool, step, *rest)
+        return draw(pool, draws, settings)
 
     file, changes = home / "a.ckpt", {**TINY, "save_every": "1"}
     with monkeypatch.context() as patched:
@@ -356,18 +370,18 @@ def test_an_unfinished_checkpoint_is_not_recorded(home, monkeypatch):
         with pytest.raises(MemoryError):
             runs.train("dncnn_s", "quick", changes=changes, checkpoint=file)
     with pytest.raises(checkpoints.CheckpointError, match=r"is at step 2 of 3: finish the run with --resume"):
-        runs.record("dncnn_s", "quick", file)
+        recording.record("dncnn_s", "quick", file)
     assert not results.path("dncnn_s", "quick").exists() and not weights.path("dncnn_s", "quick").exists()
     runs.train("dncnn_s", "quick", changes=changes, checkpoint=file, resume=True)
-    assert runs.record("dncnn_s", "quick", file)["steps"] == 3
+    assert recording.record("dncnn_s", "quick", file)["steps"] == 3
 
 
 def test_a_checkpoint_of_another_method(home):
     file = trained("dncnn_s", "quick", home)[1]
     content = torch.load(file, weights_only=True)
-    del content["settings"]["depth"]
+    content["settings"]["margin"] = 0.2
     torch.save(content, file)
-    message = r"ckpt is of another method: it has the settings batch_norm, .*; dncnn_s has batch_norm, .*depth, "
+    message = r"ckpt is of another method than dncnn_s: there is no setting margin among "
     with pytest.raises(checkpoints.CheckpointError, match=message):
         runs.from_checkpoint("dncnn_s", "quick", file)
 
@@ -375,7 +389,7 @@ def test_a_checkpoint_of_another_method(home):
 def test_recording_one_preset_leaves_the_other(home):
     for preset, seed in (("paper", 0), ("quick", 1)):
         runs.train("dncnn_s", preset, changes=TINY, seed=seed, checkpoint=home / preset)
-        runs.record("dncnn_s", preset, home / preset)
+        recording.record("dncnn_s", preset, home / preset)
     a, b = (runs.shipped("dncnn_s", preset).state_dict() for preset in ("paper", "quick"))
     assert not any(torch.equal(t, b[name]) for name, t in a.items() if name.endswith("weight"))
 
@@ -439,7 +453,8 @@ SHORT = {"steps": "2", "dimension": "8", "precision": "32-true"}
 @pytest.mark.parametrize(("recipe", "preset"), OF_PEOPLE)
 def test_people_are_trained_on_or_tested_on(crowd, recipe, preset):
     found, chosen = recipes.find(recipe, preset)
-    parts = [chosen.parts(seed) for seed in (0, 0, 1)]
+    splits = [chosen.data(seed) for seed in (0, 0, 1)]
+    parts = [(split.train(), split.test(next(iter(chosen.tests)))) for split in splits]
     for a, b in zip(parts[0], parts[1], strict=True):
         assert torch.equal(a.images, b.images) and torch.equal(a.labels, b.labels), "a seed decides"
     assert not torch.equal(parts[0][1].images, parts[2][1].images), "another seed, other people"
@@ -453,18 +468,19 @@ def test_people_are_trained_on_or_tested_on(crowd, recipe, preset):
         assert (len(train.classes), len(test.classes)) == ((30, 10) if preset == "faces" else (7, 3))
     plan = chosen.settings
     assert test.images.shape[1:] == train.images.shape[1:] == (plan.channels, plan.height, plan.width)
-    batch = found.method.batch(found.pool(train, plan), 0, rng.generator(0, 0, 0, "batch"), plan)
+    batch = found.method.batch(found.method.prepare(train, plan), rng.Draws(), plan)
     assert len(batch[0]) == plan.batch_size and len(batch[1].unique()) == plan.identities
-    loss, values = found.method.step(found.network(plan, seed=0), batch)
+    loss, values = found.method.step(found.network(plan, seed=0), batch, plan)
     assert loss.isfinite() and loss.requires_grad and not any(v.requires_grad for v in values.values())
 
 
 @pytest.mark.parametrize("recipe", ["identification", "siamese", "triplet"])
 def test_a_record_of_several_seeds(crowd, recipe):
-    written = runs.record_seeds(recipe, "digits", seeds=(0, 3), changes=SHORT, note="a test")
+    files = runs.train_seeds(recipe, "digits", (0, 3), changes=SHORT, folder=crowd)
+    written = recording.record(recipe, "digits", files, note="a test")
     assert results.read(recipe, "digits") == written and "weights" not in written and "per_image" not in written
     assert written["seed"] == [0, 3] and written["steps"] == 4 and written["short"] and written["paper"] == {}
-    assert written["settings"]["steps"] == 2 and list(written["data"]["test"]) == ["digits"]
+    assert written["settings"]["steps"] == 2 and [group["data"] for group in written["measured"]] == ["digits"]
     conditions = ("0", "10", "25", "50", "shot")
     names = [f"{figure}_{c}" for c in conditions for figure in ("eer", "auc", "rank1", "rank1of5")]
     rivals = ("pixels_", "angle_") if recipe == "identification" else ()
@@ -479,15 +495,13 @@ def test_a_record_of_several_seeds(crowd, recipe):
 
 
 def test_records_of_seeds_that_make_no_sense(crowd):
-    with pytest.raises(ValueError, match="dncnn_s is trained with one seed at a time"):
-        runs.record_seeds("dncnn_s", "quick")
     for seeds in ((), (3,)):
         with pytest.raises(ValueError, match=r"an interval needs at least two"):
-            runs.record_seeds("triplet", "digits", seeds=seeds)
+            runs.train_seeds("triplet", "digits", seeds, folder=crowd)
     with pytest.raises(ValueError, match="course train triplet --preset digits --seeds 5"):
-        runs.record("triplet", "digits", crowd / "a.ckpt")
+        recording.record("triplet", "digits", crowd / "a.ckpt")
     model = runs.train("triplet", "digits", changes=SHORT)[0]
-    with pytest.raises(ValueError, match='tested on the people of "digits" only, not on "set12"'):
+    with pytest.raises(ValueError, match='tests are on people of "digits" that .* no other data such as "set12"'):
         runs.evaluate("triplet", "digits", model, only="set12")
     assert list(runs.evaluate("triplet", "digits", model, only="digits")) == ["digits"]
 
@@ -500,14 +514,14 @@ def test_several_seeds_from_the_command_line(crowd, capsys, monkeypatch):
     told = capsys.readouterr().out
     assert "seed 1, 2 of 2" in told and "digits eer_50: " in told and "95 % interval over 2 seeds" in told
     assert (crowd / "runs" / "results" / "triplet.digits.json").is_file() and results.recorded() == []
-    assert cli.main(["train", "triplet", *settings, "--preset", "digits", "--seeds", "2", "--record"]) == 0
+    assert cli.main(["train", "triplet", *settings, "--preset", "digits", "--seeds", "2", "--resume", "--record"]) == 0
     assert results.recorded() == [("triplet", "digits")]
     capsys.readouterr()
     for arguments, message in (
         (["train", "triplet", "--record"], "give --seeds 5 as well"),
         (["train", "triplet", "--seeds", "1"], "at least two"),
-        (["train", "triplet", "--seeds", "2", "--resume"], "leave out --checkpoint and --resume"),
-        (["train", "dncnn_s", "--seeds", "2"], "one seed at a time"),
+        (["train", "triplet", "--seeds", "2", "--checkpoint", "a.ckpt"], "leave out --checkpoint"),
+        (["train", "triplet", "--preset", "digits", "--seeds", "2"], "triplet.digits.seed0.ckpt exists already, with 2 steps"),
         (["evaluate", "triplet"], "no weights of triplet are shipped"),
     ):
         assert cli.main(arguments) == 1
@@ -521,10 +535,10 @@ MODULES = {
     for file in sorted(PACKAGE.rglob("*.py"))
     if file.parent != PACKAGE or file.stem != "__init__"
 }
-ROOF = {"recipes", "runs", "cli", "verify", "reproduction"}
+ROOF = {"recipes", "runs", "recording", "cli", "verify", "reproduction"} | {name for name in MODULES if name.startswith("recipes.")}
 ON_THE_GROUND = (PACKAGE, PACKAGE / "data", PACKAGE / "widgets")
 GROUND = [name for name, file in MODULES.items() if file.parent in ON_THE_GROUND and name not in ROOF]
-ROOMS = [name for name, file in MODULES.items() if file.parent not in ON_THE_GROUND]
+ROOMS = [name for name, file in MODULES.items() if file.parent not in ON_THE_GROUND and name not in ROOF]
 
 
 def imports(name: str) -> set[str]:

@@ -45,7 +45,7 @@ def test_a_run_that_was_not_made_has_its_command(home):
 def test_the_table_says_which_runs_are_short(home):
     text = reproduction.table(["dncnn_s"]).data
     record = results.read("dncnn_s")
-    assert f"| `dncnn_s` | bsd68 | psnr | 29.23 | {record['metrics']['bsd68']['psnr']:.2f} |" in text
+    assert f"| `dncnn_s` | bsd68 | psnr | dB | 29.23 | {record['metrics']['bsd68']['psnr']:.2f} |" in text
     assert text.count("short run") == (2 if record["short"] else 0)
 
 

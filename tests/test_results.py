@@ -17,20 +17,27 @@ COMMITTED = sorted((ROOT / "data" / "results").glob("*.json"))
 LARGEST_WEIGHTS = 9_000_000  # bytes
 
 RECORD = {
-    "recipe": "toy", "preset": "paper", "settings": {"steps": 3, "sigma_255": [0.0, 55.0]}, "data": {"train": "σ = 25"},
+    "about": {"recipe": "toy", "preset": "paper", "data": {"train": "σ = 25"}, "needs": {}},
+    "settings": {"steps": 3, "sigma_255": [0.0, 55.0]},
     "seed": 0, "device": "CPU", "precision": "32-true", "versions": {}, "commit": "abc", "source_hash": "0",
-    "seconds": 1.5, "steps": 3, "throughput": {}, "metrics": {"bsd68": {"psnr": 29.0, "ssim": 0.5}, "set12": {"psnr": 31.0}},
-    "per_image": {"bsd68": {"psnr": {"a": 28.0, "b": 30.0}, "ssim": {"a": 0.5}}, "set12": {"psnr": {"c": 31.0}}},
+    "seconds": 1.5, "steps": 3, "throughput": {}, "metrics": {"bsd68": {"psnr": 29.0, "input": 20.5}, "set12": {"psnr": 31.0}},
+    "per_image": {"bsd68": {"psnr": {"a": 28.0, "b": 30.0}, "input": {"a": 20.5}}, "set12": {"psnr": {"c": 31.0}}},
+    "measured": [{"data": "bsd68", "source": "drawn", "metrics": ["psnr", "input"], "device": "CPU", "versions": {}, "commit": "abc"},
+                 {"data": "set12", "source": "drawn", "metrics": ["psnr"], "device": "CPU", "versions": {}, "commit": "abd"}],
     "paper": {"bsd68": {"psnr": {"value": 29.23, "protocol": "quantised"}},
               "set12": {"psnr": {"value": 30.5, "protocol": "clamped"}, "unknown": {"value": 1.0, "protocol": "raw"}},
               "cbsd68": {"psnr": {"value": 30.0, "protocol": "quantised"}}},
     "short": True,
 }  # fmt: skip
-WRITTEN = {"schema": 1, **RECORD, "sha256": results.digest({"schema": 1, **RECORD})}
+WRITTEN = {"schema": 2, **RECORD, "sha256": results.digest({"schema": 2, **RECORD})}
 
 
 def record(**changes) -> dict:
     return {**copy.deepcopy(RECORD), **changes}
+
+
+def named(recipe: str, preset: str) -> dict:
+    return record(about={**RECORD["about"], "recipe": recipe, "preset": preset})
 
 
 @pytest.fixture
@@ -108,7 +115,7 @@ def test_versions_are_those_installed():
 def test_a_missing_key_is_named(home, key):
     incomplete = record()
     del incomplete[key]
-    if key not in ("recipe", "preset"):
+    if key != "about":
         results.write(record())
         with pytest.raises(results.RecordError, match=rf"toy lacks {key}\."):
             results.write(incomplete)
@@ -121,8 +128,8 @@ def test_a_missing_key_is_named(home, key):
 INCONSISTENT = {
     "another mean": record(metrics={"bsd68": {"psnr": 29.01}}),
     "the PSNR of one image": record(metrics={"bsd68": {"psnr": 28.0}}),
-    "no values": record(per_image={"bsd68": {"psnr": {}, "ssim": {"a": 0.5}}, "set12": {"psnr": {"c": 31.0}}}),
-    "no metric": record(per_image={"bsd68": {"ssim": {"a": 0.5}}, "set12": {"psnr": {"c": 31.0}}}),
+    "no values": record(per_image={"bsd68": {"psnr": {}, "input": {"a": 20.5}}, "set12": {"psnr": {"c": 31.0}}}),
+    "no metric": record(per_image={"bsd68": {"input": {"a": 20.5}}, "set12": {"psnr": {"c": 31.0}}}),
     "no data set": record(per_image={"set12": {"psnr": {"c": 31.0}}}),
     "not a number": record(metrics={"bsd68": {"psnr": math.nan}}, per_image={"bsd68": {"psnr": {"a": math.nan}}}),
 }
@@ -164,7 +171,7 @@ def test_an_unknown_run_names_those_there_are(home):
     with pytest.raises(results.RecordError, match='"toy" with preset "quick" is recorded; recorded runs: none'):
         results.read("toy", "quick")
     results.write(record())
-    results.write(record(recipe="another", preset="quick"))
+    results.write(named("another", "quick"))
     results.path("c", "d").with_name("c.d.json.unfinished").touch()
     with pytest.raises(results.RecordError, match=r'"toy" with preset "quick".*runs: another\.quick, toy\.paper\.$'):
         results.read("toy", "quick")
@@ -194,9 +201,9 @@ def test_committed_record(file, monkeypatch):
     monkeypatch.delenv("COURSE_HOME", raising=False)
     recipe, preset = file.stem.split(".")
     found = results.read(recipe, preset)
-    assert (found["recipe"], found["preset"]) == (recipe, preset)
+    assert (found["about"]["recipe"], found["about"]["preset"]) == (recipe, preset)
     method, _ = recipes.find(recipe, preset)
-    assert found["paper"] == (method.paper if preset == "paper" else {}), "the paper's figures are those of recipes.py"
+    assert found["paper"] == (method.paper if preset == "paper" else {}), "the paper's figures are those of the recipe"
 
     kinds = {field.name for field in dataclasses.fields(method.presets[preset].settings)}
     assert set(found["settings"]) <= kinds, "every setting of the record is one of the method's"
@@ -217,7 +224,7 @@ def test_committed_record(file, monkeypatch):
 
 ALTERATIONS = {
     "a setting": lambda r: r["settings"].update(steps=4),
-    "the data": lambda r: r["data"].update(train="other photos"),
+    "the data": lambda r: r["about"]["data"].update(train="other photos"),
     "a figure and its images": lambda r: (r["metrics"]["set12"].update(psnr=32.0), r["per_image"]["set12"].update(psnr={"c": 32.0})),
     "the paper's figure": lambda r: r["paper"]["bsd68"]["psnr"].update(value=29.0),
     "short": lambda r: r.update(short=False),
@@ -242,16 +249,16 @@ def test_a_record_without_a_hash_is_refused(home):
 
 def test_a_record_of_another_schema_is_refused(home):
     file = results.write(record())
-    content = json.loads(file.read_text(encoding="utf-8")) | {"schema": 2}
+    content = json.loads(file.read_text(encoding="utf-8")) | {"schema": 1}
     file.write_text(json.dumps({**content, "sha256": results.digest(content)}), encoding="utf-8")
-    with pytest.raises(results.RecordError, match="has schema 2, but this version of course_lib reads schema 1"):
+    with pytest.raises(results.RecordError, match="has schema 1, but this version of course_lib reads schema 2.*convert_records"):
         results.read("toy")
 
 
 def test_recorded_runs_are_listed(home):
     assert results.recorded() == []
     results.write(record())
-    results.write(record(recipe="another", preset="quick"))
+    results.write(named("another", "quick"))
     assert results.recorded() == [("another", "quick"), ("toy", "paper")]
 
 
@@ -274,9 +281,29 @@ def test_interval_of_too_little(values, confidence):
         results.interval(values, confidence)
 
 
-@pytest.mark.parametrize(
-    ("metric", "unit"),
-    [("psnr_25", "dB"), ("input_x2", "dB"), ("clamped_10", "dB"), ("nn3d_30", "dB"), ("eer_0", "%"), ("pixels_rank1of5_shot", "%")],
-)
-def test_units(metric, unit):
-    assert results.unit(metric) == unit
+# --- what schema 2 adds ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("key", ["recipe", "preset", "data", "needs"])
+def test_what_a_record_is_about_is_complete(home, key):
+    about = {name: value for name, value in RECORD["about"].items() if name != key}
+    with pytest.raises(results.RecordError, match=rf"lacks about\.{key}\."):
+        results.write(record(about=about))
+
+
+def test_every_figure_says_what_measured_it(home):
+    with pytest.raises(results.RecordError, match=r"nothing in measured says what set12\.psnr was measured on"):
+        results.write(record(measured=RECORD["measured"][:1]))
+
+
+def test_a_figure_of_an_unknown_metric_is_refused(home):
+    figures = {"metrics": {"bsd68": {"sharpness": 1.0}}, "per_image": {"bsd68": {"sharpness": {"a": 1.0}}}}
+    with pytest.raises(ValueError, match='there is no metric "sharpness"'):
+        results.write(record(**figures))
+
+
+def test_as_many_values_as_seeds(home):
+    seeds = {"metrics": {"set12": {"psnr": 31.0}}, "per_seed": {"set12": {"psnr": {"seed 0": 31.0}}}, "per_image": {}}
+    results.write(record(**seeds))  # one training, of whose many images only the mean is kept
+    with pytest.raises(results.RecordError, match=r"set12\.psnr has 1 values, but there were 2 seeds"):
+        results.write(record(**seeds, seed=[0, 1]))

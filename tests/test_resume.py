@@ -160,9 +160,9 @@ def test_kill_9_at_ten_random_moments_changes_nothing(trainings, precision):
     assert list(whole["model"]) == list(killed["model"])
     for name, tensor in whole["model"].items():
         assert torch.equal(tensor, killed["model"][name]), name
-    for number, state in whole["optimizer"]["state"].items():
+    for number, state in whole["optimizer"][0]["state"].items():
         for name, tensor in state.items():
-            assert torch.equal(tensor, killed["optimizer"]["state"][number][name]), f"{name} of parameter {number}"
+            assert torch.equal(tensor, killed["optimizer"][0]["state"][number][name]), f"{name} of parameter {number}"
     assert found["beside"] == ["a.ckpt", "tmp"]
 
 

@@ -83,8 +83,7 @@ def bare_loop(plan: dncnn.Settings, steps: int | None = None, seed: int = 0):
         optimizer = torch.optim.SGD(model.parameters(), momentum=0.9, **options)
     losses = []
     for step in range(plan.steps if steps is None else steps):
-        generator = torch.Generator().manual_seed(rng.derived_seed(seed, step, 0, "batch"))
-        loss, _ = dncnn.step(model, dncnn.batch(data, step, generator, plan))
+        loss, _ = dncnn.step(model, dncnn.batch(data, rng.Draws(seed, step), plan), plan)
         optimizer.param_groups[0]["lr"] = learning_rate(plan, step)
         optimizer.zero_grad()
         loss.backward()
@@ -97,14 +96,14 @@ def watched(base=dncnn, **calls):
     """``base`` as a method whose steps know their number: ``before(step)``, ``change(step, loss) -> loss``."""
     number = []
 
-    def batch(data, step, generator, plan):
-        number.append(step)
-        return base.batch(data, step, generator, plan)
+    def batch(data, draws, plan):
+        number.append(draws.step)
+        return base.batch(data, draws, plan)
 
-    def step(model, batch):
+    def step(model, batch, plan):
         if "before" in calls:
             calls["before"](number[-1])
-        loss, values = base.step(model, batch)
+        loss, values = base.step(model, batch, plan)
         return (calls["change"](number[-1], loss) if "change" in calls else loss), values
 
     return types.SimpleNamespace(batch=batch, step=step, steps=number)
@@ -127,7 +126,7 @@ class Line(nn.Module):
 
 
 class Nothing:
-    """Data for methods that draw their batches from the generator alone."""
+    """Data for methods that draw their batches from random numbers alone."""
 
     device = None
 
@@ -136,12 +135,12 @@ class Nothing:
         return self
 
 
-def line_batch(data, step, generator, plan):
-    x = torch.randn(plan.batch_size, generator=generator)
+def line_batch(data, draws, plan):
+    x = torch.randn(plan.batch_size, generator=draws("x"))
     return x, plan.slope * x + 1
 
 
-def line_step(model, batch):
+def line_step(model, batch, plan):
     x, y = batch
     error = model(x) - y
     return error.square().mean(), {"error": error.detach().abs().mean()}
@@ -199,7 +198,7 @@ def test_exponential_learning_rate_falls_by_one_factor_per_step():
 
 
 def test_drop_learning_rate_has_two_values():
-    plan = Plan(steps=50, batch_size=1, schedule="drop", drop_at=0.6, learning_rate=1e-3, final_learning_rate=1e-4)
+    plan = Plan(steps=50, batch_size=1, schedule="drop", drop_at=(0.6,), learning_rate=1e-3, final_learning_rate=1e-4)
     assert rates(plan) == [1e-3] * 30 + [1e-4] * 20
 
 
@@ -244,7 +243,7 @@ def test_learning_rate_depends_on_nothing_but_plan_and_step():
     ("wrong", "told"),
     [
         ({"schedule": "linear"}, r'schedule = "linear".*cosine, exponential, drop'),
-        ({"optimizer": "adamw"}, r'optimizer = "adamw".*adam, sgd'),
+        ({"optimizer": "adamw"}, r'optimizer = "adamw".*adam, sgd, muon'),
         ({"precision": "16"}, r'precision = "16".*auto, 32-true, bf16-mixed'),
         ({"steps": -1}, r"steps = -1.*at least 0"),
         ({"batch_size": 0}, r"batch_size = 0.*at least 1"),
@@ -368,8 +367,8 @@ def test_the_loop_is_at_most_a_little_slower_than_the_bare_one():
 def test_history_has_the_means_of_the_steps(tmp_path, steps, log_every, save_every, points):
     losses, errors = [], []
 
-    def step(model, batch):
-        loss, values = line_step(model, batch)
+    def step(model, batch, plan):
+        loss, values = line_step(model, batch, plan)
         losses.append(loss.item())
         errors.append(values["error"].item())
         return loss, values
@@ -391,7 +390,7 @@ def test_history_has_the_means_of_the_steps(tmp_path, steps, log_every, save_eve
 
 
 def test_a_method_may_report_nothing_but_the_loss():
-    method = types.SimpleNamespace(batch=line_batch, step=lambda model, batch: (line_step(model, batch)[0], {}))
+    method = types.SimpleNamespace(batch=line_batch, step=lambda model, batch, plan: (line_step(model, batch, plan)[0], {}))
     history = fit(Line(), Nothing(), method, line_plan(), progress=False)
     assert list(history.values) == ["loss"]
     assert history.steps == [5, 10]
@@ -404,7 +403,7 @@ def test_values_are_moved_to_the_host_only_where_they_are_logged(monkeypatch):
         original = getattr(torch.Tensor, name)
 
         def told(self, *args, name=name, original=original, **options):
-            if sys._getframe(1).f_globals.get("__name__") == "course_lib.training":
+            if sys._getframe(1).f_globals.get("__name__") in ("course_lib.training", "course_lib.history"):
                 moved.append(name)
             return original(self, *args, **options)
 
@@ -472,7 +471,7 @@ def test_weights_that_are_no_numbers_are_not_returned_as_trained():
 
 
 def test_the_learning_rate_in_the_message_is_that_of_the_bad_step():
-    plan = line_plan(steps=10, log_every=10, schedule="drop", drop_at=0.5, learning_rate=0.05, final_learning_rate=0.001)
+    plan = line_plan(steps=10, log_every=10, schedule="drop", drop_at=(0.5,), learning_rate=0.05, final_learning_rate=0.001)
     method = watched(line, change=lambda step, loss: loss * (float("nan") if step == 2 else 1))
     with pytest.raises(TrainingError, match=r"learning rate 5\.0e-02"):
         fit(Line(), Nothing(), method, plan, progress=False)
@@ -487,7 +486,7 @@ def test_a_checkpoint_holds_everything_and_opens_without_running_code(tmp_path):
     _, optimizer, _ = bare_loop(plan, seed=4)
     found = load(tmp_path / "new" / "folder" / "a.ckpt")
     assert same(found["model"], model.state_dict())
-    assert same(found["optimizer"]["state"], optimizer.state_dict()["state"])
+    assert same(found["optimizer"][0]["state"], optimizer.state_dict()["state"])
     assert (found["network"], found["step"], found["seed"], found["precision"]) == ("DnCNN", 12, 4, "32-true")
     assert found["settings"] == asdict(plan)
     assert found["history"] == asdict(history)
@@ -499,9 +498,9 @@ def test_checkpoints_are_written_when_the_plan_says_so(tmp_path, monkeypatch):
     written = []
     original = checkpoints.write
 
-    def write(fabric, path, content):
+    def write(fabric, path, content, **options):
         written.append(content["step"])
-        original(fabric, path, content)
+        original(fabric, path, content, **options)
 
     monkeypatch.setattr(checkpoints, "write", write)
     train(settings(steps=10, save_every=5), checkpoint=tmp_path / "a.ckpt")
@@ -625,7 +624,7 @@ def test_flipped_bytes_in_the_tensors_are_refused(tmp_path):
     path = tmp_path / "a.ckpt"
     train(settings(), checkpoint=path)
     whole, found = path.read_bytes(), load(path)
-    tensors = [*found["model"].values(), *(t for state in found["optimizer"]["state"].values() for t in state.values())]
+    tensors = [*found["model"].values(), *(t for state in found["optimizer"][0]["state"].values() for t in state.values())]
     places = [whole.index(bytes(tensor.untyped_storage().tolist())) for tensor in tensors if tensor.numel() >= 8]
     assert len(places) > 10
     for place in [places[0], places[len(places) // 2] + 5, places[-1] + 31, whole.index(b"learning_rate")]:
@@ -640,7 +639,7 @@ def test_tensors_that_were_changed_and_saved_again_are_refused(tmp_path):
     path = tmp_path / "a.ckpt"
     train(settings(), checkpoint=path)
     for change in (lambda c: c["model"]["layers.0.weight"][0, 0, 0, 0].add_(1e-3),
-                   lambda c: c["optimizer"]["state"][1]["exp_avg"].zero_(),
+                   lambda c: c["optimizer"][0]["state"][1]["exp_avg"].zero_(),
                    lambda c: c["model"].popitem()):  # fmt: skip
         content = load(path)
         change(content)
@@ -651,14 +650,15 @@ def test_tensors_that_were_changed_and_saved_again_are_refused(tmp_path):
 def outcomes(path: Path, plan, places) -> dict[str, list[int]]:
     """For each place the outcome of reading the checkpoint at ``path`` with one bit flipped there, and its places."""
     whole = path.read_bytes()
-    expected = checkpoints.read(path, "DnCNN", asdict(plan), 0, True)
+    identity = {"network": "DnCNN", "settings": asdict(plan), "seed": 0, "about": {}}
+    expected = checkpoints.read(path, type(plan), identity, True)
     found: dict[str, list[int]] = {}
     for place in places:
         changed = bytearray(whole)
         changed[place // 8] ^= 1 << place % 8
         path.write_bytes(changed)
         try:
-            outcome = "same" if same(checkpoints.read(path, "DnCNN", asdict(plan), 0, True), expected) else "other"
+            outcome = "same" if same(checkpoints.read(path, type(plan), identity, True), expected) else "other"
         except CheckpointError:
             outcome = "refused"
         except Exception as error:
@@ -840,7 +840,7 @@ def test_an_interrupt_ends_after_a_whole_update_and_the_run_can_go_on(tmp_path):
     found = load(path)
     assert (found["step"], found["history"]["interrupted"]) == (6, True)
     assert same(found["model"], expected.state_dict())
-    assert same(found["optimizer"]["state"], optimizer.state_dict()["state"])
+    assert same(found["optimizer"][0]["state"], optimizer.state_dict()["state"])
     assert history.steps == [4, 6]
     assert history.values["loss"] == pytest.approx([sum(losses[:4]) / 4, sum(losses[4:]) / 2], rel=1e-5)
 

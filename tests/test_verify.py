@@ -8,10 +8,11 @@ import pytest
 import torch
 
 import course_lib
-from course_lib import cli, data, results, runs, verify, weights
+from course_lib import cli, data, recording, results, runs, verify, weights
 from course_lib.denoising import dncnn
 
 REPOSITORY = Path(course_lib.__file__).resolve().parents[1]
+CHANGES = {"depth": "2", "width": "4", "steps": "3", "batch_size": "2", "scales": "1"}
 HERE = {"photos", "bsd68", "set12", "set5", "bsd400"}
 
 
@@ -33,16 +34,13 @@ def home(tmp_path, monkeypatch):
         return data.Dataset(name, images, f"drawn for {name}", tuple("fedcba"))
 
     monkeypatch.setattr(data, "load", six_images)
-    changes = {"depth": "2", "width": "4", "steps": "3", "batch_size": "2", "scales": "1"}
-    runs.train("dncnn_s", "paper", changes=changes, checkpoint=tmp_path / "a.ckpt")
-    runs.record("dncnn_s", "paper", tmp_path / "a.ckpt")
+    monkeypatch.chdir(tmp_path)
+    runs.train("dncnn_s", "paper", changes=CHANGES, checkpoint=tmp_path / "a.ckpt")
+    recording.record("dncnn_s", "paper", tmp_path / "a.ckpt")
     return here
 
 
-def test_an_untouched_record_agrees_on_the_smallest_images(home, monkeypatch):
-    rows = verify.verify("dncnn_s", "paper")
-    assert [(row.data, row.metric, row.images) for row in rows] == [("bsd68", "psnr", 1), ("set12", "psnr", 1)]
-    monkeypatch.setattr(verify, "FEW", 4)
+def test_an_untouched_record_agrees_on_the_four_smallest_images(home):
     rows = verify.verify("dncnn_s", "paper")
     assert [(row.data, row.metric, row.images) for row in rows] == [("bsd68", "psnr", 4), ("set12", "psnr", 4)]
     assert all(row.agrees and abs(row.difference) < 1e-3 for row in rows)
@@ -102,7 +100,7 @@ def test_other_data_is_found(home):
     per_image = record["per_image"]["bsd68"]["psnr"]
     record["per_image"]["bsd68"]["psnr"] = {name.upper(): value for name, value in per_image.items()}
     results.write(record)
-    with pytest.raises(results.RecordError, match="no psnr for f of bsd68: it is of other data"):
+    with pytest.raises(results.RecordError, match="no psnr for c of bsd68: it is of other data"):
         verify.verify("dncnn_s", "paper")
 
 
@@ -152,12 +150,32 @@ def test_nothing_recorded(home, capsys):
 
 def test_a_record_without_weights_is_only_checked_for_its_hash(home, capsys):
     """As of several trainings; an altered one is found all the same."""
-    record = {**results.read("dncnn_s"), "recipe": "triplet", "preset": "faces", "seed": [0, 1]}
-    record["per_seed"] = record.pop("per_image")
+    record = {**results.read("dncnn_s"), "seed": [0, 1]}
+    record["about"] |= {"recipe": "triplet", "preset": "faces"}
+    of_seeds = {"seed 0": 29.0, "seed 1": 30.0}
+    record["per_seed"] = {name: {metric: of_seeds for metric in by_metric} for name, by_metric in record.pop("per_image").items()}
+    record["metrics"] = {name: dict.fromkeys(by_metric, 29.5) for name, by_metric in record["metrics"].items()}
     del record["weights"], record["sha256"]
     file = results.write(record)
     assert verify.verify("triplet", "faces") == []
     assert cli.main(["verify", "triplet"]) == 0 and "ship no weights; its hash is right" in capsys.readouterr().out
-    file.write_text(file.read_text().replace('"seed": [', '"seed": [7, '))
+    file.write_text(file.read_text().replace('"short": true', '"short": false'))
     with pytest.raises(results.RecordError, match="was altered"):
         verify.verify("triplet", "faces")
+
+
+@pytest.mark.parametrize(("metric", "difference", "agrees"), [("psnr_25", 0.1, False), ("eer_0", 0.1, True), ("eer_0", 0.21, False)])
+def test_every_metric_has_a_tolerance_of_its_own(metric, difference, agrees):
+    assert verify.Row("faces", metric, 4, 30.0, 30.0, difference).agrees is agrees
+
+
+def test_where_there_are_only_means_full_compares_them(home, monkeypatch, capsys):
+    """As of a data set with more images than a record lists."""
+    monkeypatch.setattr(recording, "MOST_IMAGES", 5)
+    runs.train("dncnn_s", "paper", changes=CHANGES, checkpoint=Path("b.ckpt").resolve())
+    record = recording.record("dncnn_s", "paper", Path("b.ckpt").resolve())
+    assert "per_image" not in record and list(record["per_seed"]["bsd68"]["psnr"]) == ["seed 0"]
+    assert verify.verify("dncnn_s", "paper") == []
+    assert "bsd68, photos, set12: means only, which --full verifies." in capsys.readouterr().out
+    rows = verify.verify("dncnn_s", "paper", full=True)
+    assert [(row.data, row.images, row.agrees) for row in rows] == [("bsd68", 6, True), ("set12", 6, True), ("photos", 6, True)]

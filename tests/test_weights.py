@@ -44,7 +44,8 @@ def equal(a, b):
 
 def record(digest: str | None, preset="paper") -> None:
     named = {} if digest is None else {"weights": {"sha256": digest}}
-    results.write({**dict.fromkeys(results.REQUIRED, ""), "recipe": "toy", "preset": preset, "metrics": {}, "per_image": {},
+    about = {"recipe": "toy", "preset": preset, "data": {}, "needs": {}}
+    results.write({**dict.fromkeys(results.REQUIRED, ""), "about": about, "metrics": {}, "per_image": {}, "measured": [],
                    "settings": asdict(SETTINGS), "short": False, **named})  # fmt: skip
 
 

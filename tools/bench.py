@@ -55,7 +55,7 @@ def bare_loop(settings: dncnn.Settings, pool: batches.ImagePool, *, precision: s
     optimizer = torch.optim.AdamW(model.parameters(), lr=settings.learning_rate, weight_decay=0.0, fused=True)
     began = time.perf_counter()
     for step in range(settings.steps):
-        noisy, clean = dncnn.batch(pool, step, rng.generator(0, step, 0, "batch", device), settings)
+        noisy, clean = dncnn.batch(pool, rng.Draws(0, step, 0, device), settings)
         with torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bf16-mixed"):
             residual = model(noisy)
         optimizer.zero_grad(set_to_none=True)

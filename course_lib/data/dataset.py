@@ -107,7 +107,12 @@ def manifest() -> dict[str, str]:
 
 
 def verified(root: Path, path: str, content: bytes) -> bytes:
-    """``content`` itself, if its hash is the one that the manifest has for ``path``; else ``DataError``."""
+    """``content`` itself, if its hash is the one that the manifest has for ``path``.
+
+    Raises:
+        AlteredError: for another hash.
+        DataError: for a file that the manifest does not list.
+    """
     found, expected = hashlib.sha256(content).hexdigest(), manifest().get(path)
     if expected is None:
         raise DataError(f"{root / path} is not in data/SHA256SUMS, so that it cannot be told whether it is complete.")
@@ -134,7 +139,12 @@ def listed(folder: str) -> list[str]:
 
 
 def folder_files(root: Path, folder: str) -> dict[str, bytes]:
-    """Name -> verified content of all files that the manifest lists below ``folder``, in the manifest's order."""
+    """Name -> verified content of all files that the manifest lists below ``folder``, in the manifest's order.
+
+    Raises:
+        DataError: for a folder that the manifest does not list, or a file that is missing or cannot be read.
+        AlteredError: for one with another hash.
+    """
     wanted = listed(folder)
     if not wanted:
         raise DataError(f"{folder} is not in data/SHA256SUMS, so that it cannot be told whether it is complete.")

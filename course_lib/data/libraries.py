@@ -17,7 +17,7 @@ PORTRAITS_TRAIN = 30  # of the 40 persons
 
 
 def mnist(asked: Request) -> Dataset:
-    """MNIST by torchvision, from the official files, packed or not."""
+    """MNIST by torchvision, from the official files, packed or not; ``DataError`` where they are not there."""
     from torchvision.datasets import MNIST
 
     def read(folder: Path | str) -> Dataset:
@@ -51,7 +51,7 @@ def mnist(asked: Request) -> Dataset:
 
 
 def cifar10(asked: Request) -> Dataset:
-    """CIFAR-10 by torchvision, which checks the MD5 sums of its official files."""
+    """CIFAR-10 by torchvision, which checks the MD5 sums of its official files; ``DataError`` where they are not there."""
     from torchvision.datasets import CIFAR10
 
     try:
@@ -68,7 +68,7 @@ def cifar10(asked: Request) -> Dataset:
 
 
 def cifar10_jpeg(asked: Request) -> Dataset:
-    """A copy of CIFAR-10 as JPEG files in one archive: not the official pixels, and its source says so."""
+    """A copy of CIFAR-10 as JPEG files in one archive: not the official pixels, and its source says so; ``DataError`` if missing."""
     path = "cifar10-jpeg/cifar10_jpeg.npz"
     if not (asked.root / path).is_file():
         raise DataError(f"{asked.root / path} is missing: set COURSE_DATA to the folder that holds it, see data/README.md.")
@@ -82,7 +82,10 @@ def cifar10_jpeg(asked: Request) -> Dataset:
 
 
 def faces(asked: Request) -> Dataset:
-    """The 400 ORL faces of 40 persons: the folder of the authors where it is there, else scikit-learn's Olivetti copy."""
+    """The 400 ORL faces of 40 persons: the folder of the authors where it is there, else scikit-learn's Olivetti copy.
+
+    ``DataError`` where neither is there.
+    """
     root = asked.root
     if (root / "orl_faces").is_dir():
         files = folder_files(root, "orl_faces")

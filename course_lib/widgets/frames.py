@@ -35,7 +35,7 @@ class Frame(Protocol):
 
 
 def error_picture(estimate: Tensor, clean: Tensor) -> Tensor:
-    """The error ``estimate - clean``, ``ERROR_GAIN`` times as strong, around mid-gray: gray is right, white too bright."""
+    """``estimate - clean``, of images of one shape, ``ERROR_GAIN`` times as strong, around mid-gray: gray is right, white too bright."""
     return (0.5 + ERROR_GAIN * (estimate - clean)).clamp(0, 1)
 
 

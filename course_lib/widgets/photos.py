@@ -17,7 +17,7 @@ PAGE_PHOTOS = 2
 
 
 def require_photos(photos: Mapping[str, Tensor]) -> None:
-    """Raise ``TypeError`` unless all photos are uint8."""
+    """Raise ``TypeError`` unless all photos ``(C, H, W)`` are uint8."""
     for photo in photos.values():
         to_float(photo[:, :1, :1])
 
