@@ -191,7 +191,7 @@ def read(path: str | Path, kind: type, identity: dict, resume: bool) -> dict | N
         was = asdict(settings.stored(kind, found["settings"]))
     except (ValueError, TypeError):  # of another method, whose settings have other names
         was = found["settings"]
-    was, now = ({"network": c["network"], "seed": c["seed"], **flat(c["about"]), **chosen}
+    was, now = ({"network": c["network"], "seed": c["seed"], **c["about"], **chosen}
                 for c, chosen in ((found, was), (identity, identity["settings"])))  # fmt: skip
     differing = differences(was, now)
     if differing:

@@ -156,7 +156,8 @@ def _train(options) -> int:
         return 130
     print(f"trained in {history.seconds:.0f} s on {history.device} in {history.precision}: {checkpoint}")
     if options.record:
-        _compare(recording.record(options.recipe, options.preset, checkpoint, note=options.note))
+        written = recording.record(options.recipe, options.preset, checkpoint, note=options.note)
+        _compare(written) if written["paper"] else _print_means(results.singles(written))
     else:
         _print_means(runs.evaluate(options.recipe, options.preset, model, seed=options.seed))
     return 0

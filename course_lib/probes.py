@@ -12,6 +12,9 @@ The better the features, the better a small head h does. A *linear* head asks wh
 Two rivals belong beside every probe: the same head on a trunk that was never trained (:func:`calibrated`, or batch normalisation
 does almost nothing in it), and the whole network trained with the labels.
 
+A linear head here is one layer on all features as they are; the authors' linear probe of ImageNet first pools them to about 9,000
+values and normalises these.
+
 Source: Gidaris, Singh and Komodakis (2018), and their code for what the paper leaves out (augmented images, SGD with Nesterov
 momentum, 0.9, weight decay 5e-4, a rate of 0.1 that falls by 5 three times); Wu et al. (2018) for the weighted nearest neighbours.
 """
@@ -199,10 +202,11 @@ def calibrated(network: nn.Module, images: Tensor, *, passes: int = 2, at_once: 
     for layer in normal:
         layer.reset_running_stats()
         layer.momentum = None  # the plain mean over all batches
+    weight = next(network.parameters(), torch.zeros(()))
     network.train()
     for _ in range(passes):
         for part in images.split(at_once):
-            network(to_float(part))
+            network(to_float(part.to(weight.device)))
     for layer, momentum in zip(normal, before, strict=True):
         layer.momentum = momentum
     return network.eval()

@@ -137,7 +137,7 @@ def _as_shipped(recipe: str, preset: str, networks: list[nn.Module], seed: int) 
     exact, halved = ([found.folded(model).to(devices.default()) for model in networks] for _ in range(2))
     for model in halved:
         model.half().float()
-    before, after = (runs.means(runs.evaluate(recipe, preset, one[0], count=4, seed=seed)) for one in (exact, halved))
+    before, after = (runs.means(runs.evaluate(recipe, preset, one[0], count=runs.FEW, seed=seed)) for one in (exact, halved))
     moved = {m: abs(a - after[d][m]) for d, values in before.items() for m, a in values.items()}
     half = all(by < reported.named(metric).tolerance / 2 for metric, by in moved.items())
     return (halved if half else exact), {"half_precision": half, "moved": round(max(moved.values()), 5)}

@@ -15,6 +15,9 @@ from course_lib.frozen import Frozen
 from course_lib.recipes.base import Figures, Preset
 from course_lib.settings import override, stored
 
+FEW = 4
+"""How many images of each data set are evaluated where a few are enough, the smallest ones."""
+
 
 def train(
     recipe: str,

@@ -7,9 +7,6 @@ from dataclasses import dataclass
 
 from course_lib import data, devices, reported, results, runs
 
-FEW = 4
-"""How many images of each data set are evaluated unless all are asked for."""
-
 
 @dataclass(frozen=True)
 class Row:
@@ -74,7 +71,7 @@ def verify(recipe: str, preset: str, *, full: bool = False) -> list[Row]:
 
 def _compare(record: dict, recipe: str, preset: str, network, name: str, full: bool) -> Sequence[Row]:
     seed = record["seed"][0] if isinstance(record["seed"], list) else record["seed"]  # weights are those of the first
-    found = runs.evaluate(recipe, preset, network, only=name, count=None if full else FEW, seed=seed)[name]
+    found = runs.evaluate(recipe, preset, network, only=name, count=None if full else runs.FEW, seed=seed)[name]
     rows = []
     for metric, values in found.items():
         recorded, images = results.singles(record)[name].get(metric, {}), len(values)

@@ -1,6 +1,7 @@
 """What all tests share: two threads, and the folder with the real data sets where there is one."""
 
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -16,3 +17,12 @@ def course_data():
     if not chosen:
         pytest.skip("COURSE_DATA is not set: this test reads real data sets, see data/README.md")
     return Path(chosen).expanduser().resolve()
+
+
+@pytest.fixture
+def home(tmp_path, monkeypatch):
+    """A folder of its own for records and weights, in which there are none yet."""
+    (tmp_path / "data").mkdir()
+    shutil.copy(Path(__file__).resolve().parents[1] / "data" / "SHA256SUMS", tmp_path / "data")
+    monkeypatch.setenv("COURSE_HOME", str(tmp_path))
+    return tmp_path

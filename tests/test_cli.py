@@ -2,7 +2,6 @@
 
 import os
 import re
-import shutil
 import signal
 import subprocess
 import sys
@@ -22,16 +21,13 @@ LOAD = data.load
 
 
 @pytest.fixture(autouse=True)
-def home(tmp_path, monkeypatch):
+def home(home, monkeypatch):
     """Everything is written below a folder of its own, and two small images stand for every data set."""
-    (tmp_path / "data").mkdir()
-    shutil.copy(REPOSITORY / "data" / "SHA256SUMS", tmp_path / "data")
-    monkeypatch.setenv("COURSE_HOME", str(tmp_path))
     monkeypatch.setenv("COURSE_PRECISION", "32-true")
     monkeypatch.delenv("COURSE_DATA", raising=False)
     monkeypatch.setattr(data, "load", two_images)
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
+    monkeypatch.chdir(home)
+    return home
 
 
 def two_images(name, split=None, *, color=False):
@@ -100,6 +96,12 @@ def test_list_shows_what_is_recorded(capsys):
     assert cli.main(["evaluate", "dncnn_s"]) == 0
     told = capsys.readouterr().out
     assert "shipped weights on " in told and f"bsd68 psnr: {psnr:.2f} dB, mean of 2 images" in told
+
+
+def test_a_record_without_published_figures_prints_its_means(capsys):
+    assert cli.main(["train", "dncnn_s", *TINY, "--preset", "quick", "--record"]) == 0
+    psnr = results.read("dncnn_s", "quick")["metrics"]["photos"]["psnr"]
+    assert f"photos psnr: {psnr:.2f} dB, mean of 2 images" in capsys.readouterr().out.splitlines()
 
 
 # --- train ----------------------------------------------------------------------------------------------------------------

@@ -23,14 +23,6 @@ def old(**changes) -> dict:
     return {**found, "sha256": results.digest(found)}
 
 
-@pytest.fixture
-def home(tmp_path, monkeypatch):
-    (tmp_path / "data").mkdir()
-    (tmp_path / "data" / "SHA256SUMS").touch()
-    monkeypatch.setenv("COURSE_HOME", str(tmp_path))
-    return tmp_path
-
-
 def test_an_old_record_is_converted_in_place(home, capsys):
     file = home / "gradual_text.paper.json"
     file.write_text(json.dumps(old()), encoding="utf-8")

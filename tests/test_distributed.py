@@ -6,7 +6,6 @@
 import importlib.util
 import os
 import re
-import shutil
 import socket
 import subprocess
 import sys
@@ -16,7 +15,7 @@ import pytest
 import torch
 
 import course_lib
-from course_lib import devices, project, results, weights
+from course_lib import devices, results, weights
 from course_lib.denoising import dncnn
 from course_lib.metric_learning import embedding, siamese, triplet
 from course_lib.settings import stored
@@ -164,11 +163,8 @@ def test_fabric_run(tmp_path, both):
     assert out.count("6 of 6 steps") == 1
 
 
-def test_two_processes_write_one_record(tmp_path, monkeypatch):
-    (tmp_path / "data").mkdir()
-    shutil.copy(project.PACKAGE.parent / "data" / "SHA256SUMS", tmp_path / "data")
-    monkeypatch.setenv("COURSE_HOME", str(tmp_path))
-    found, out = launched(TORCHRUN, "record", tmp_path)
+def test_two_processes_write_one_record(home):
+    found, out = launched(TORCHRUN, "record", home)
     assert found == [{"one": 0, "seeds": 0}] * 2
     assert results.recorded() == [("dncnn_s", "quick"), ("triplet", "digits")]
     one, seeds = results.read("dncnn_s", "quick"), results.read("triplet", "digits")

@@ -2,7 +2,6 @@
 
 import json
 import math
-import shutil
 from dataclasses import replace
 
 import pytest
@@ -161,23 +160,20 @@ def test_wrong_input(made, message):
 
 
 @pytest.fixture
-def probe(tmp_path, monkeypatch):
+def probe(home, monkeypatch):
     """A folder for records, with the shipped weights of a small DnCNN, and a recipe that probes its first layer."""
-    (tmp_path / "data").mkdir()
-    shutil.copy(data.dataset.project.PACKAGE.parent / "data" / "SHA256SUMS", tmp_path / "data")
-    monkeypatch.setenv("COURSE_HOME", str(tmp_path))
     monkeypatch.setenv("COURSE_PRECISION", "32-true")
     monkeypatch.setattr(data, "load", lambda name, split=None, **_: stripes())
     small = {"depth": "4", "width": "6", "patch_size": "8", "batch_size": "2", "steps": "1", "scales": "1.0"}
-    runs.train("dncnn_s", "quick", changes=small, checkpoint=tmp_path / "trunk.ckpt")
-    recording.record("dncnn_s", "quick", tmp_path / "trunk.ckpt")
+    runs.train("dncnn_s", "quick", changes=small, checkpoint=home / "trunk.ckpt")
+    recording.record("dncnn_s", "quick", home / "trunk.ckpt")
     split = base.Split("stripes", stripes, lambda name: stripes(40))
     settings = probes.Settings(**TINY, head="conv", padding=1, flip=False, precision="32-true", save_every=10)
     source = base.Source(recipe="dncnn_s", preset="quick", part="layers.0")
     made = presets.preset(settings, source, lambda seed: split, ["stripes"])
     recipe = base.Recipe(title="a probe", method=probes, network=probes.Probe, presets={"quick": made}, seeds=2, ships=False)
     monkeypatch.setitem(recipes.RECIPES, "probe", recipe)
-    return tmp_path
+    return home
 
 
 def test_a_probe_is_trained_and_recorded_like_any_other(probe):

@@ -5,7 +5,6 @@ import copy
 import graphlib
 import hashlib
 import json
-import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -28,14 +27,11 @@ TINY_CAMERA = {"width": "4", "estimator_width": "4", "patch_size": "16", "steps"
 
 
 @pytest.fixture
-def home(tmp_path, monkeypatch):
+def home(home, monkeypatch):
     """A folder for records and weights of its own, and two small images in place of every data set."""
-    (tmp_path / "data").mkdir()
-    shutil.copy(PACKAGE.parent / "data" / "SHA256SUMS", tmp_path / "data")
-    monkeypatch.setenv("COURSE_HOME", str(tmp_path))
     monkeypatch.setenv("COURSE_PRECISION", "32-true")
     monkeypatch.setattr(data, "load", two_images)
-    return tmp_path
+    return home
 
 
 def two_images(name, split=None, *, color=False):

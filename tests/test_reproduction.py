@@ -14,13 +14,11 @@ REPOSITORY = Path(course_lib.__file__).resolve().parents[1]
 
 
 @pytest.fixture
-def home(tmp_path, monkeypatch):
+def home(home):
     """A home with the committed record of DnCNN-S and no other."""
-    (tmp_path / "data" / "results").mkdir(parents=True)
-    shutil.copy(REPOSITORY / "data" / "SHA256SUMS", tmp_path / "data")
-    shutil.copy(REPOSITORY / "data" / "results" / "dncnn_s.paper.json", tmp_path / "data" / "results")
-    monkeypatch.setenv("COURSE_HOME", str(tmp_path))
-    return tmp_path
+    (home / "data" / "results").mkdir()
+    shutil.copy(REPOSITORY / "data" / "results" / "dncnn_s.paper.json", home / "data" / "results")
+    return home
 
 
 def test_every_published_figure_is_listed_once(home):

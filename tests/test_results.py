@@ -40,14 +40,6 @@ def named(recipe: str, preset: str) -> dict:
     return record(about={**RECORD["about"], "recipe": recipe, "preset": preset})
 
 
-@pytest.fixture
-def home(tmp_path, monkeypatch):
-    (tmp_path / "data").mkdir()
-    (tmp_path / "data" / "SHA256SUMS").touch()
-    monkeypatch.setenv("COURSE_HOME", str(tmp_path))
-    return tmp_path
-
-
 def stored(home: Path, content: str | bytes) -> Path:
     """``content`` in the place of the record of toy.paper."""
     file = home / "data" / "results" / "toy.paper.json"

@@ -1,27 +1,21 @@
 """Shipped networks are evaluated again: what still agrees passes, what was altered or no longer agrees is named."""
 
 import json
-import shutil
 from pathlib import Path
 
 import pytest
 import torch
 
-import course_lib
 from course_lib import cli, data, recording, results, runs, verify, weights
 from course_lib.denoising import dncnn
 
-REPOSITORY = Path(course_lib.__file__).resolve().parents[1]
 CHANGES = {"depth": "2", "width": "4", "steps": "3", "batch_size": "2", "scales": "1"}
 HERE = {"photos", "bsd68", "set12", "set5", "bsd400"}
 
 
 @pytest.fixture
-def home(tmp_path, monkeypatch):
+def home(home, monkeypatch):
     """A home with one recorded run of a tiny network; six images of growing size stand for every data set."""
-    (tmp_path / "data").mkdir()
-    shutil.copy(REPOSITORY / "data" / "SHA256SUMS", tmp_path / "data")
-    monkeypatch.setenv("COURSE_HOME", str(tmp_path))
     monkeypatch.setenv("COURSE_PRECISION", "32-true")
     here = set(HERE)
 
@@ -34,9 +28,9 @@ def home(tmp_path, monkeypatch):
         return data.Dataset(name, images, f"drawn for {name}", tuple("fedcba"))
 
     monkeypatch.setattr(data, "load", six_images)
-    monkeypatch.chdir(tmp_path)
-    runs.train("dncnn_s", "paper", changes=CHANGES, checkpoint=tmp_path / "a.ckpt")
-    recording.record("dncnn_s", "paper", tmp_path / "a.ckpt")
+    monkeypatch.chdir(home)
+    runs.train("dncnn_s", "paper", changes=CHANGES, checkpoint=home / "a.ckpt")
+    recording.record("dncnn_s", "paper", home / "a.ckpt")
     return here
 
 

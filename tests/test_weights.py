@@ -50,14 +50,6 @@ def record(digest: str | None, preset="paper") -> None:
 
 
 @pytest.fixture
-def home(tmp_path, monkeypatch):
-    (tmp_path / "data").mkdir()
-    (tmp_path / "data" / "SHA256SUMS").touch()
-    monkeypatch.setenv("COURSE_HOME", str(tmp_path))
-    return tmp_path
-
-
-@pytest.fixture
 def shipped(home):
     """The weights file of a recorded run."""
     record(weights.save(network(), weights.path("toy")))
