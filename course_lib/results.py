@@ -99,17 +99,31 @@ def singles(record: dict) -> dict[str, dict[str, dict[str, float]]]:
     return {**record.get("per_image", {}), **record.get("per_seed", {})}
 
 
-def interval(values: Sequence[float], confidence: float = 0.95) -> tuple[float, float]:
-    """Mean of independent values, and the half width of its confidence interval by Student's t with n − 1 degrees of freedom.
+def interval(values: Sequence[float], confidence: float = 0.95, *, overlap: float = 0.0) -> tuple[float, float]:
+    r"""Mean of n values, and the half width of its confidence interval, :math:`t_{n-1} \, s \sqrt{1/n + \rho}`.
+
+    Values of several random divisions of one data set are not independent, since the parts overlap. With ρ, the size of the part
+    tested on by that of the part trained on, the interval is corrected for it.
+
+    Args:
+        values: of n seeds.
+        confidence: of the interval.
+        overlap: ρ; 0 for independent values.
 
     Raises:
-        ValueError: for fewer than two values, or a confidence outside (0, 1).
+        ValueError: for fewer than two values, a confidence outside (0, 1), or an overlap below 0.
+
+    Source: C. Nadeau, Y. Bengio, *Inference for the Generalization Error*, Machine Learning 52, 2003.
     """
     from scipy.stats import t
 
-    if len(values) < 2 or not 0 < confidence < 1:
-        raise ValueError(f"{len(values)} values at a confidence of {confidence}: at least two, and a confidence in (0, 1), are needed.")
-    return statistics.mean(values), float(t.ppf((1 + confidence) / 2, len(values) - 1)) * statistics.stdev(values) / math.sqrt(len(values))
+    if len(values) < 2 or not 0 < confidence < 1 or not overlap >= 0:
+        raise ValueError(
+            f"{len(values)} values at a confidence of {confidence} with an overlap of {overlap}: at least two, a confidence in (0, 1), and "
+            "an overlap of at least 0 are needed."
+        )
+    quantile = float(t.ppf((1 + confidence) / 2, len(values) - 1))
+    return statistics.mean(values), quantile * statistics.stdev(values) * math.sqrt(1 / len(values) + overlap)
 
 
 def check(record: dict) -> None:

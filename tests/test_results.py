@@ -265,6 +265,11 @@ def test_interval_against_scipy():
     mean, half = results.interval(values)
     assert (mean - half, mean + half) == pytest.approx((low, high))
     assert results.interval(values, 0.5)[1] < half and results.interval([2.0, 2.0]) == (2.0, 0.0)
+    # Nadeau and Bengio: ten of forty tested on, so that the variance of the mean is s² (1/5 + 10/30) in place of s² / 5
+    corrected = results.interval(values, overlap=10 / 30)
+    assert corrected == (mean, pytest.approx(half * ((1 / 5 + 1 / 3) / (1 / 5)) ** 0.5))
+    with pytest.raises(ValueError, match="an overlap of at least 0"):
+        results.interval(values, overlap=-0.1)
 
 
 @pytest.mark.parametrize(("values", "confidence"), [([1.0], 0.95), ([1.0, 2.0], 0.0), ([1.0, 2.0], 1.0)])

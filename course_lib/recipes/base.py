@@ -32,6 +32,7 @@ class Benchmark:
     """What is measured on each image of a data set."""
 
     metrics: Mapping[str, Measure]  # by the name that records use, see course_lib.reported.named
+    overlap: float = 0.0  # where seeds divide one data set anew: its part tested on, by that trained on; see course_lib.results.interval
 
     def figures(self, images: Dataset, model: nn.Module, *, seed: int = 0, count: int | None = None) -> Figures:
         """Every metric of the ``count`` smallest images, or of all."""

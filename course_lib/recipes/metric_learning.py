@@ -68,8 +68,8 @@ def of_people(
 ) -> Recipe:
     """A recipe on ``count`` characters (``quick``), ``faces``, and ``digits``; ``settings`` are those that all three have."""
 
-    def preset(name: str, parts, **more) -> Preset:
-        tests = {name: OfPeople(shot=SHOT, rivals=rivals or {})}
+    def preset(name: str, parts, overlap: float, **more) -> Preset:
+        tests = {name: OfPeople(shot=SHOT, rivals=rivals or {}, overlap=overlap)}
         return Preset(settings=method.Settings(**settings, **more), data=divided(name, parts), tests=tests)
 
     return Recipe(
@@ -77,9 +77,9 @@ def of_people(
         method=method,
         network=network,
         presets={
-            "quick": preset("digits", partial(characters, count=count), **SHOT, **quick),
-            "faces": preset("faces", faces, **FACES, **(on_faces or {})),
-            "digits": preset("digits", held_out_digits, **DIGITS, **(on_digits or {})),
+            "quick": preset("digits", partial(characters, count=count), 100 / count, **SHOT, **quick),
+            "faces": preset("faces", faces, 10 / 30, **FACES, **(on_faces or {})),
+            "digits": preset("digits", held_out_digits, 3 / 7, **DIGITS, **(on_digits or {})),
         },
         seeds=5,
         ships=False,
