@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
+import textwrap
 from pathlib import Path
 
 import nbformat
@@ -137,6 +138,24 @@ def test_pictures_have_alternative_texts(stored):
             assert not {"image/png", "image/jpeg", "image/svg+xml"} & set(data), "make figures by course_lib.plots"
             for tag in re.findall(r"<img[^>]*>", data.get("text/html", "")):
                 assert re.search(r'alt="[^"]{20,}"', tag)
+
+
+def test_at_most_a_third_of_the_visible_lines_is_code(source, stored):
+    """Plotting, tables and bookkeeping are behind a toggle; prose counts in lines of 100 letters."""
+    visible, prose, inside = 0, 0, False
+    for cell in stored.cells:
+        if cell.cell_type == "markdown":
+            inside = "{solution-start}" in cell.source or (inside and "{solution-end}" not in cell.source)
+            prose += 0 if inside else sum(len(textwrap.wrap(line, 100)) for line in cell.source.splitlines())
+        elif not inside and not tags(cell) & {"hide-input", "hide-cell"}:
+            visible += sum(bool(line.strip()) for line in cell.source.splitlines())
+    assert visible <= (visible + prose) / 3, f"{visible} lines of code, {prose} of prose: hide-input"
+
+
+def test_what_is_hidden_on_the_site_is_hidden_in_jupyterlab(stored):
+    for cell in code(stored):
+        if tags(cell) & {"hide-input", "hide-cell"}:
+            assert cell.metadata.get("jupyter", {}).get("source_hidden"), cell.source
 
 
 def test_parts_of_a_chapter(chapter, stored):
