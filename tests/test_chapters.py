@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import json
-import math
 import re
 import textwrap
 from pathlib import Path
 
+import figures_in_prose
 import nbformat
 import pytest
 
 import execute
 import staleness
-from course_lib import data, noise, recipes, results
+from course_lib import data
 
 ROOT = Path(__file__).resolve().parents[1]
 BOOK = ROOT / "book"
@@ -200,31 +200,25 @@ def test_claims_fail_without_training(source):
     assert {failed[identity][0] for identity in claims} == {"AssertionError"}, [failed[i] for i in claims]
 
 
-def known_figures() -> list[float]:
-    """Every PSNR that a record or a paper's table has, and those of noisy images by the formula."""
-    found = [20 * math.log10(1 / noise.from_255(sigma)) for sigma in range(1, 256)]
-    records = [results.read(*run) for run in results.recorded()]
-    for metrics in [r["metrics"] for r in records] + [i for r in records for i in results.singles(r).values()]:
-        for values in metrics.values():
-            found += [v for v in values.values() if isinstance(v, float)]
-    for recipe in recipes.RECIPES.values():
-        found += [figure["value"] for metrics in recipe.paper.values() for figure in metrics.values()]
-    return found
+def test_figures_in_prose_have_a_source(source):
+    table = figures_in_prose.FIGURES.get(source.stem, {})
+    assert figures_in_prose.wrong(source.stem, source.read_text(encoding="utf-8"), table) == []
 
 
-def unknown_figures(text: str) -> list[str]:
-    """PSNRs such as "29.23 dB" in prose (code left out) that neither a record nor a paper's table has."""
-    prose = re.sub(r"```\{code-cell\}.*?```", "", text, flags=re.S)
-    known = known_figures()
-    found = re.findall(r"(?<![\d.])(\d+\.(\d+)) dB", prose)
-    return [figure for figure, digits in found if not any(f"{v:.{len(digits)}f}" == figure for v in known) and float(figure) > 2]
-
-
-def test_figures_in_prose_are_in_a_record(source):
-    """Differences, of 2 dB or less, are for the cells beside them to assert."""
-    assert unknown_figures(source.read_text(encoding="utf-8")) == []
-
-
-def test_a_figure_that_no_record_has_is_found():
-    assert unknown_figures("It reaches 29.23 dB on BSD68, 59.31 dB elsewhere, from 20.2 dB.") == ["59.31"]
-    assert unknown_figures("```{code-cell} ipython3\n# 59.31 dB\n```\nbeats it by 0.4 dB") == []
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        ("It reaches 29.23 dB, and 3 dB more.", None),
+        ("It reaches 29.32 dB, and 3 dB more.", "29.32 dB has no source"),
+        ("It reaches 29.23 dB.", "3 dB is not in the text any more"),
+        ("It reaches 29.23 dB, 3 dB more, and 97 % of them.", "97 % has no source"),
+    ],
+)
+def test_a_figure_in_prose_without_a_source_is_found(text, fault):
+    cell = "```{code-cell} ipython3\nassert gain > 3  # not 59.31 dB\n```\n"
+    table = {"29.23 dB": 29.2345, "3 dB": figures_in_prose.Beside("gain > 3")}
+    faults = figures_in_prose.wrong("page", cell + text, table)
+    assert (fault is None and faults == []) or any(fault in found for found in faults)
+    assert figures_in_prose.wrong("page", text, table), "what no cell asserts is found"
+    altered = figures_in_prose.wrong("page", cell + text, {**table, "29.23 dB": 29.24})
+    assert "29.23" not in text or any("its source has 29.24" in found for found in altered)

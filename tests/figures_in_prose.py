@@ -1,0 +1,100 @@
+"""Where every figure in the prose of a page comes from: all that end in dB or % are listed here, and no others may be written.
+
+A figure is a number computed from the record, the paper or the formula that it is from; or it stands beside the cell that
+asserts it; or it is said to be no result: a definition, a setting, or a quotation with its source.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from math import log10, sqrt
+
+from course_lib import recipes
+from course_lib.denoising import erf
+
+
+@dataclass(frozen=True)
+class Beside:
+    """Asserted in a cell of the page, by this code."""
+
+    code: str
+
+
+@dataclass(frozen=True)
+class Said:
+    """Not a result; what it is instead."""
+
+    what: str
+
+
+def paper(recipe: str, data: str, metric: str) -> float:
+    """A published figure."""
+    return recipes.RECIPES[recipe].paper[data][metric]["value"]
+
+
+def noisy(sigma_255: float) -> float:
+    """PSNR in dB of an image with Gaussian noise of σ."""
+    return 20 * log10(255 / sigma_255)
+
+
+INTERVAL = Said("the confidence of the intervals of course_lib.results.interval")
+
+FIGURES: dict[str, dict[str, float | Beside | Said]] = {
+    "01_templates": {"0 %": Said("the range of an error rate"), "50 %": Said("the range of an error rate"), "95 %": INTERVAL},
+    "03_triplet": {
+        "0.1 %": Said("a rate that the exercise asks for"),
+        "1 %": Beside("false_accepts=0.01"),
+        "5 %": Said("a rate that the exercise asks for"),
+        "95 %": INTERVAL,
+    },
+    "08_dncnn": {
+        "6 dB": 20 * log10(2),
+        "20.2 dB": noisy(25),
+        "5 dB": Beside("at[ours][50] < at[rival][50] - 5"),
+        "0.14 dB": paper("dncnn_b", "bsd68", "psnr_25") - paper("dncnn_3", "bsd68", "psnr_25"),
+    },
+    "09_ffdnet": {
+        "0.04 dB": paper("dncnn_s", "bsd68", "psnr") - paper("ffdnet", "bsd68", "psnr_25"),
+        "3 dB": Beside("2.5 < as_trained - wrong < 3.5"),
+    },
+    "10_blind_and_real": {
+        "8.13 dB": noisy(100),
+        "1.5 dB": Beside("ours > 1.5"),
+        "8 dB": paper("bfcnn", "bsd68", "clamped_100") - paper("dncnn_b", "bsd68", "clamped_100"),
+    },
+    "11_inside_the_denoiser": {
+        "4.55 %": 100 * erf.THRESHOLD,
+        "95.45 %": 100 * (1 - erf.THRESHOLD),
+        "3 dB": Beside('lost["digits"] > 3'),
+        "6 %": 100 * (sqrt((3 / 4) / (2 / 3)) - 1),
+        "30 %": Said("the lecture, of the paper on effective receptive fields"),
+        "30.50 dB": Said("the paper on gradual denoising, by the lecture"),
+        "30.88 dB": Said("the paper on gradual denoising, by the lecture"),
+        "0.07 dB": Said("the table of the paper on NN3D above it"),
+    },
+    "reproduction": {"95 %": INTERVAL, "0.02 dB": Said("the tolerance of course verify")},
+}
+
+FIGURE = re.compile(r"(?<![\d.,])(\d+(?:\.(\d+))?)(?:\\,|\s)*(dB|\\?%)")
+
+
+def wrong(page: str, text: str, table: dict[str, float | Beside | Said]) -> list[str]:
+    """What is wrong with the figures of a page: not in the table, of another value, asserted nowhere, or in the table for nothing."""
+    code = "\n".join(re.findall(r"```\{code-cell\}.*?```", text, re.S))
+    prose = re.sub(r"```\{code-cell\}.*?```", "", text, flags=re.S)
+    found = {}
+    for number, digits, unit in FIGURE.findall(prose):
+        found[f"{number} {unit.strip(chr(92))}"] = (number, len(digits))
+    faults = [f"{page}: {figure} has no source" for figure in found if figure not in table]
+    for figure, source in table.items():
+        if figure not in found:
+            faults.append(f"{page}: {figure} is not in the text any more")
+        elif isinstance(source, Beside):
+            if source.code not in code:
+                faults.append(f"{page}: {figure}: no cell has {source.code}")
+        elif not isinstance(source, Said):
+            number, digits = found[figure]
+            if f"{source:.{digits}f}" != number:
+                faults.append(f"{page}: {figure}, but its source has {source:.{digits}f}")
+    return faults
