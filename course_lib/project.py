@@ -61,6 +61,17 @@ def commit() -> str:
     return told.stdout.strip()
 
 
+def restoring(file: Path) -> str:
+    """What to do about a file of the project that is missing or damaged: a command that works, where git knows the file."""
+    folder = file.resolve().parent
+    try:
+        git = ["git", "-C", str(folder), "ls-files", "--error-unmatch", file.name]
+        subprocess.run(git, capture_output=True, timeout=10, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return "restore it from where it came from, or make it again (git does not have it)"
+    return f"restore it by `git -C {folder} checkout HEAD -- {file.name}`"
+
+
 def preset() -> str:
     """``COURSE_PRESET``, ``"quick"`` where it is not set: which setting of a recipe the chapters train.
 
