@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shlex
 import subprocess
 from collections.abc import Iterable
 from pathlib import Path
@@ -69,7 +70,7 @@ def restoring(file: Path) -> str:
         subprocess.run(git, capture_output=True, timeout=10, check=True)
     except (OSError, subprocess.SubprocessError):
         return "restore it from where it came from, or make it again (git does not have it)"
-    return f"restore it by `git -C {folder} checkout HEAD -- {file.name}`"
+    return f"restore it by `git -C {shlex.quote(str(folder))} checkout HEAD -- {shlex.quote(file.name)}`"
 
 
 def preset() -> str:
