@@ -163,8 +163,10 @@ def _words(kind) -> str:
     """What a value of the type is, for a person."""
     if get_origin(kind) is tuple:
         inner = get_args(kind)
-        count = "one or more" if inner[-1] is Ellipsis else str(len(inner))
-        return f"a tuple of {count} {'whole numbers' if inner[0] is int else 'numbers' if inner[0] is float else 'values'}"
+        kinds = "whole numbers" if inner[0] is int else "numbers" if inner[0] is float else "values"
+        if inner[-1] is Ellipsis:
+            return f"a tuple of one or more {kinds}"
+        return f"a tuple of {len(inner)} {kinds}" + (", a lowest and a highest," if len(inner) == 2 else "")  # those of settings are ranges
     if get_origin(kind) in (Union, types.UnionType):
         return " or ".join(map(_words, get_args(kind)))
     if get_origin(kind) is Literal:

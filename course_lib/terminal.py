@@ -17,7 +17,7 @@ STOPPING = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP
 
 
 FAILING = (OSError, ValueError, AttributeError)
-"""What writing to a stream may end in; ``ValueError`` where it is closed, ``AttributeError`` where ``sys.stdout`` is None."""
+"""What writing to a stream may end in; ``ValueError`` where it is closed, ``AttributeError`` where it is no file."""
 
 
 class Stopped(KeyboardInterrupt):
@@ -29,7 +29,7 @@ class Stopped(KeyboardInterrupt):
 
 
 class Careful:
-    """A text stream around another one to which writing never fails: what cannot be written is left out, and ``lost`` says why.
+    """A text stream around another one, or none, to which writing never fails: what cannot be written is left out; ``lost`` says why.
 
     Characters that the stream does not have, such as σ in a file of code page 1252, are written as others.
     """
@@ -39,7 +39,7 @@ class Careful:
 
     def write(self, text: str) -> int:
         """Write ``text``, or as much of it as can be written; returns its length."""
-        if self.lost is None:
+        if self.stream is not None and self.lost is None:
             try:
                 self.stream.write(text)
             except UnicodeEncodeError as error:
@@ -50,7 +50,7 @@ class Careful:
 
     def flush(self) -> None:
         """Hand on what waits in the stream."""
-        if self.lost is None:
+        if self.stream is not None and self.lost is None:
             try:
                 self.stream.flush()
             except FAILING as error:
