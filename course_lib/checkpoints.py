@@ -113,15 +113,13 @@ def held(path: str | Path | None) -> Iterator[None]:
         yield
 
 
-def write(fabric, path: str | Path | None, content: dict, *, must: bool = True) -> None:
-    """Write a checkpoint, as a whole or not at all, if there is a path. The first process writes; all of them learn whether it could.
+def write(fabric, path: str | Path, content: dict, *, must: bool = True) -> None:
+    """Write a checkpoint, as a whole or not at all. The first process writes; all of them learn whether it could.
 
     Raises:
         CheckpointError: if the disk is full, read-only, or the folder cannot be made. A warning tells it where none ``must`` be
             written now.
     """
-    if path is None:
-        return
     problem = ""
     if fabric.is_global_zero:
         whole = io.BytesIO()

@@ -86,8 +86,13 @@ def compiling(wanted: bool | None, device: torch.device) -> bool:
     asked = device.type == "cuda" if wanted is None else wanted
     problem = asked and no_compiler(device.type)
     if problem:
-        warnings.warn(f"torch.compile does not work here ({problem}): the training goes on without it, more slowly.", stacklevel=3)
+        warnings.warn(f"torch.compile does not work here ({problem}): the training goes on without it, more slowly.", stacklevel=4)
     return bool(asked and not problem)
+
+
+def compiled(model: nn.Module, wanted: bool | None, device: torch.device) -> nn.Module:
+    """``model`` as one compiled graph for inputs of one shape, where :func:`compiling` says so; else itself."""
+    return torch.compile(model, fullgraph=True, dynamic=False) if compiling(wanted, device) else model
 
 
 @cache

@@ -13,7 +13,6 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Protocol
 
-import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
@@ -67,18 +66,16 @@ def fit(
         about: what the run is of (recipe, preset, data, hashes of weights it starts from), kept in the checkpoint.
 
     Returns:
-        The history. ``interrupted`` tells that Ctrl-C, the stop button or another signal to end (SIGTERM, SIGHUP) ended it; the
-        model then is the one trained so far.
+        The history; ``interrupted`` where Ctrl-C, the stop button, SIGTERM or SIGHUP ended it: the model then is that so far.
 
     Raises:
         ValueError: for a seed or an entry of ``about`` that a file cannot keep.
-        TrainingError: where the loss is NaN or infinite. The checkpoint on disk is then from before.
-        checkpoints.CheckpointError: for a checkpoint that is damaged, of another run, in use by another process, or cannot be
-            written at the start or the end. Where one in between cannot be written a warning tells.
-        devices.OutOfMemoryError: where a step needs more memory than there is.
+        TrainingError, devices.OutOfMemoryError: for a loss that is NaN or infinite, or too little memory; the checkpoint is from before.
+        checkpoints.CheckpointError: for one that is damaged, of another run, in use by another process, or that cannot be written
+            at the start or the end. Where it cannot be written in between a warning tells.
     """
-    seed = integer("seed", seed)
-    identity = {"network": type(model).__name__, "settings": asdict(plan), "seed": seed, "about": plain_entries(about or {}, "about")}
+    seed, about = integer("seed", seed), plain_entries(about or {}, "about")
+    identity = {"network": type(model).__name__, "settings": asdict(plan), "seed": seed, "about": about}
     with checkpoints.held(checkpoint):
         saved = checkpoints.read(checkpoint, type(plan), identity, resume)
         precision = saved["precision"] if saved else devices.precision(plan.precision)
@@ -88,8 +85,7 @@ def fit(
         model.to(memory_format=devices.memory_format(fabric.device)).train()
         average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(plan.ema)) if plan.ema else None
         optimizers = make_optimizers(model, plan)
-        compiled = torch.compile(model, fullgraph=True, dynamic=False) if devices.compiling(plan.compile, fabric.device) else model
-        network, *optimizers = fabric.setup(compiled, *optimizers)
+        network, *optimizers = fabric.setup(devices.compiled(model, plan.compile, fabric.device), *optimizers)
         parts = checkpoints.Parts(model, optimizers, average.to(fabric.device) if average else None)
         start = done = parts.restore(saved)
         data.to(fabric.device)
@@ -101,7 +97,8 @@ def fit(
             report.close(step)
             history.seconds = seconds_before + time.perf_counter() - began
             parts.require_numbers(step)
-            checkpoints.write(fabric, checkpoint, parts.content(step, identity, history), must=must)
+            if checkpoint:
+                checkpoints.write(fabric, checkpoint, parts.content(step, identity, history), must=must)
 
         if not saved:
             save(0)  # a folder that cannot be written to is known before the first step, not after the last
