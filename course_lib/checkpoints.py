@@ -6,17 +6,19 @@
 from __future__ import annotations
 
 import hashlib
-import os
+import io
+import pickle
 import warnings
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from pathlib import Path
 
 import torch
 from torch import nn
 
-from course_lib import project, settings
+from course_lib import devices, files, project, settings
 from course_lib.history import History, TrainingError
 
 
@@ -95,32 +97,37 @@ def digest(content) -> str:
     return found.hexdigest()
 
 
-def write(fabric, path: str | Path, content: dict, *, must: bool = True) -> None:
-    """Write to a file beside ``path``, then rename: a crash or a full disk leaves the checkpoint before it intact.
+@contextmanager
+def held(path: str | Path | None) -> Iterator[None]:
+    """Keep the checkpoint at ``path`` for this training while the block runs; of several processes that train together one does.
 
-    The first process writes; all of them learn whether it could.
+    Raises:
+        CheckpointError: if another training has it (the message says which process), or nothing can be written there.
+    """
+    with ExitStack() as stack:
+        if path is not None and devices.rank() == 0:
+            try:
+                stack.enter_context(files.lock(path))
+            except files.WriteError as error:
+                raise CheckpointError(f"the checkpoint {error}") from error
+        yield
+
+
+def write(fabric, path: str | Path, content: dict, *, must: bool = True) -> None:
+    """Write a checkpoint, as a whole or not at all. The first process writes; all of them learn whether it could.
 
     Raises:
         CheckpointError: if the disk is full, read-only, or the folder cannot be made. A warning tells it where none ``must`` be
             written now.
     """
-    path = Path(path)
     problem = ""
     if fabric.is_global_zero:
-        unfinished = path.with_name(path.name + ".unfinished")
+        whole = io.BytesIO()
+        torch.save(content, whole)
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with open(unfinished, "wb") as file:
-                torch.save(content, file)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(unfinished, path)
-        except (OSError, RuntimeError) as error:  # torch reports a full disk as RuntimeError
-            problem = f"the checkpoint {path} could not be written ({error})."
-            try:
-                unfinished.unlink(missing_ok=True)
-            except OSError:
-                pass  # the folder cannot be reached; there is nothing of ours in it
+            files.write(path, whole.getbuffer())
+        except files.WriteError as error:
+            problem = f"the checkpoint {error}"
     problem = fabric.broadcast(problem)
     if problem and must:
         raise CheckpointError(problem)
@@ -132,11 +139,20 @@ def open_file(path: str | Path) -> dict:
     """The content of a checkpoint, checked to be whole.
 
     Raises:
-        CheckpointError: if it is missing, truncated, altered, or no checkpoint of the course.
+        CheckpointError: if it is missing, cannot be read, is truncated or altered, or is no checkpoint of the course.
     """
     path = Path(path)
     if not path.exists():
         raise CheckpointError(f"there is no file {path}.")
+    what_to_do = "Give another file, or move this one away to train anew; it is left as it is."
+    try:
+        files.require_regular(path)
+        with open(path, "rb") as file:
+            file.read(1)
+    except files.WriteError as error:
+        raise CheckpointError(f"{error} So it is not a checkpoint of the course.") from error
+    except OSError as error:  # not ours, or a disk that is gone: nothing is said of its content
+        raise CheckpointError(f"{path} cannot be read ({error}).") from error
     try:
         with zipfile.ZipFile(path) as archive:  # torch.load itself does not compare the check sums
             damaged = archive.testzip()
@@ -148,11 +164,15 @@ def open_file(path: str | Path) -> dict:
             raise KeyError(f"no entry {', '.join(sorted(missing))}")
         if digest({name: found[name] for name in ("model", "optimizer", "average") if name in found}) != found["sha256"]:
             raise ValueError("its tensors do not have the SHA-256 that was written with them")
-    except Exception as error:  # whatever zipfile, pickle or torch meet first in a damaged file
+    except MemoryError:
+        raise
+    except pickle.UnpicklingError as error:  # its check sums are right: it was written like that
         raise CheckpointError(
-            f"{path} is truncated, altered or not a checkpoint of the course ({error}). Train again without resuming, or "
-            "give another file; this one is left as it is."
+            f"{path} is whole, but not a checkpoint of the course: it holds something else than tensors, plain numbers and text "
+            f"({str(error).splitlines()[0]}). {what_to_do}"
         ) from error
+    except Exception as error:  # whatever zipfile, pickle or torch meet first in a damaged file
+        raise CheckpointError(f"{path} is truncated, altered or not a checkpoint of the course ({error}). {what_to_do}") from error
     return found
 
 
@@ -167,8 +187,8 @@ def require_free(path: str | Path) -> None:
         )
 
 
-def read(path: str | Path, kind: type, identity: dict, resume: bool) -> dict | None:
-    """The content of the checkpoint at ``path`` if it fits the run; None if there is no such file.
+def read(path: str | Path | None, kind: type, identity: dict, resume: bool) -> dict | None:
+    """The content of the checkpoint at ``path`` if it fits the run; None if there is no such file, or no path.
 
     Args:
         path: of the file.
@@ -180,11 +200,9 @@ def read(path: str | Path, kind: type, identity: dict, resume: bool) -> dict | N
         CheckpointError: if there is one although ``resume`` is False, or it is truncated or altered, or of another network,
             other settings, another seed, or about another run.
     """
-    path = Path(path)
-    if not resume:
+    if path is not None and not resume:
         require_free(path)
-        return None
-    if not path.exists():
+    if path is None or not resume or not Path(path).exists():
         return None
     found = open_file(path)
     try:

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import errno
+import signal
 import sys
 from pathlib import Path
+
+from course_lib import files, terminal
 
 
 def parser() -> argparse.ArgumentParser:
@@ -22,6 +26,7 @@ def parser() -> argparse.ArgumentParser:
     train.add_argument("--checkpoint", type=Path, help="default runs/RECIPE.PRESET.ckpt")
     train.add_argument("--resume", action="store_true", help="go on from the checkpoint, where there is one")
     train.add_argument("--record", action="store_true", help="ship the weights and write data/results/RECIPE.PRESET.json")
+    train.add_argument("--force", action="store_true", help="with --record: replace a record even where its figures are better")
     train.add_argument("--seeds", type=int, metavar="N", help="N trainings, with as many seeds; the record goes into runs/ unless --record")
     train.add_argument("--note", default="", help="what readers of the record must know, such as why the run was short")
 
@@ -59,26 +64,58 @@ def _metrics() -> str:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run one command; returns the exit code: 0, 1 for an expected error, 130 for an interruption."""
+    """Run one command; returns the exit code: 0, 1 for an expected error, 128 + its number for a signal to end, such as 130 for Ctrl-C.
+
+    Output that cannot be written ends nothing: a closed pipe is a reader who has seen enough, a full disk is said at the end.
+    """
+    with terminal.careful_output() as output, terminal.stopping():
+        code = _run(arguments)
+        output.flush()
+        lost = output.lost
+        if lost is not None and not (isinstance(lost, OSError) and lost.errno in (errno.EPIPE, errno.EIO, errno.EINVAL)):
+            print(f"course: error: output was lost ({files.why(lost)}); what was computed is kept as usual", file=sys.stderr)
+            code = code or 1
+    return code
+
+
+def _run(arguments: list[str] | None) -> int:
     options, rest = parser().parse_known_args(arguments)
     if rest and (options.command != "train" or any(word.startswith("-") for word in rest)):
         parser().error(f"unrecognized arguments: {' '.join(rest)}")
     options.changes = [*getattr(options, "changes", []), *rest]  # argparse takes settings before the options only
     try:
         return {"list": _list, "train": _train, "evaluate": _evaluate, "verify": _verify, "bench": _bench}[options.command](options)
+    except terminal.Stopped as stopped:
+        print(f"course: {stopped}", file=sys.stderr)
+        return 128 + stopped.number
     except KeyboardInterrupt:
         print("course: interrupted", file=sys.stderr)
-        return 130
+        return 128 + signal.SIGINT
     except ModuleNotFoundError as error:
         if (error.name or "").split(".")[0] not in ("torch", "torchvision", "numpy"):
             raise
         print(f"course: error: {error.name} is not installed here: `make install` installs everything", file=sys.stderr)
         return 1
     except Exception as error:
-        if type(error).__module__.startswith("course_lib.") or isinstance(error, ValueError | FileNotFoundError):
-            print(f"course: error: {error}", file=sys.stderr)  # an error that was foreseen: its message says what to do
-            return 1
-        raise
+        foreseen = _foreseen(error)
+        if not foreseen:
+            raise
+        print(f"course: error: {foreseen}", file=sys.stderr)
+        return 1
+
+
+def _foreseen(error: Exception) -> str:
+    """What to say of an error that does not come from a mistake in the program; empty for one that does."""
+    if type(error).__module__.startswith("course_lib.") or isinstance(error, ValueError):
+        return str(error)  # its message says what to do
+    if isinstance(error, OSError):
+        return files.why(error)
+    if "torch" in sys.modules:
+        from course_lib import devices
+
+        if devices.out_of_memory(error):
+            return "out of memory: use a machine or a GPU with more of it, or one that does less beside"
+    return ""
 
 
 def _list(options) -> int:
@@ -123,6 +160,9 @@ def _print_means(figures) -> None:
 def _train(options) -> int:
     from course_lib import devices, recipes, recording, results, runs
 
+    if options.force and not options.record:
+        raise ValueError("--force is about the record that --record replaces: give both.")
+
     recipes.find(options.recipe, options.preset)
     changes = {}
     for change in options.changes:
@@ -135,28 +175,35 @@ def _train(options) -> int:
         if options.checkpoint:
             raise ValueError("--seeds makes several trainings, each with a checkpoint below runs/: leave out --checkpoint.")
         seeds = range(options.seed, options.seed + options.seeds)
-        files = runs.train_seeds(options.recipe, options.preset, seeds, changes=changes, resume=options.resume, folder=runs_folder)
+        folder = None if options.record else runs_folder
+        recording.require_place(options.recipe, options.preset, folder=folder, force=options.force)
+        made = runs.train_seeds(
+            options.recipe, options.preset, seeds, changes=changes, resume=options.resume, folder=runs_folder, tested=True
+        )
         if devices.rank() > 0:  # of several processes one evaluates
             return 0
-        folder = None if options.record else runs_folder
-        written = recording.record(options.recipe, options.preset, files, note=options.note, folder=folder)
+        written = recording.record(options.recipe, options.preset, made, note=options.note, folder=folder, force=options.force)
         _compare(written, everything=True)
         print(f"written to {results.path(options.recipe, options.preset) if options.record else folder / 'results'}")
         return 0
     if options.record and recipes.RECIPES[options.recipe].seeds > 1:
         raise ValueError(f"{options.recipe} is recorded over several seeds: give --seeds {recipes.RECIPES[options.recipe].seeds} as well.")
+    if options.record:
+        recording.require_place(options.recipe, options.preset, force=options.force)
     checkpoint = options.checkpoint or runs_folder / f"{options.recipe}.{options.preset}.ckpt"
     model, _, history, _ = runs.train(
-        options.recipe, options.preset, changes=changes, seed=options.seed, checkpoint=checkpoint, resume=options.resume
-    )
-    if devices.rank() > 0:
-        return 130 if history.interrupted else 0
-    if history.interrupted:
-        print(f"interrupted; {checkpoint} has what was trained, `course train … --resume` goes on")
-        return 130
+        options.recipe, options.preset, changes=changes, seed=options.seed, checkpoint=checkpoint, resume=options.resume,
+        tested=True,
+    )  # fmt: skip
+    stopped = history.signal or signal.SIGINT
+    if history.interrupted and devices.rank() == 0:
+        by = "" if stopped == signal.SIGINT else f" by {signal.Signals(stopped).name}"
+        print(f"interrupted{by}; {checkpoint} has what was trained, `course train … --resume` goes on")
+    if history.interrupted or devices.rank() > 0:
+        return 128 + stopped if history.interrupted else 0
     print(f"trained in {history.seconds:.0f} s on {history.device} in {history.precision}: {checkpoint}")
     if options.record:
-        written = recording.record(options.recipe, options.preset, checkpoint, note=options.note)
+        written = recording.record(options.recipe, options.preset, checkpoint, note=options.note, force=options.force)
         _compare(written) if written["paper"] else _print_means(results.singles(written))
     else:
         _print_means(runs.evaluate(options.recipe, options.preset, model, seed=options.seed))
@@ -230,3 +277,7 @@ def _bench(options) -> int:
 
     bench.main(options.seconds, options.time_to, options.record)
     return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,10 +1,13 @@
-"""Which device trains, and in which precision."""
+"""Which device trains, in which precision and layout, and with which other processes."""
 
 from __future__ import annotations
 
 import logging
 import os
 import time
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 
 import torch
@@ -61,7 +64,7 @@ def precision(wanted: str, device: torch.device | None = None) -> str:
         ValueError: for a precision that is neither ``32-true`` nor ``bf16-mixed``.
     """
     chosen = os.environ.get("COURSE_PRECISION") or "auto" if wanted == "auto" else wanted
-    if chosen == "auto" and int(os.environ.get("WORLD_SIZE", 1)) > 1:  # all processes must agree, which timings may not
+    if chosen == "auto" and max(int(os.environ.get("WORLD_SIZE", 1)), _srun_tasks()) > 1:  # all processes must agree, which timings may not
         return "bf16-mixed" if torch.cuda.is_available() and torch.cuda.is_bf16_supported(False) else "32-true"
     if chosen == "auto":
         return faster_precision(device or default())
@@ -70,9 +73,74 @@ def precision(wanted: str, device: torch.device | None = None) -> str:
     return chosen
 
 
+def memory_format(device: torch.device) -> torch.memory_format:
+    """In which order a device keeps the axes of images: channels last, which convolutions are fastest in.
+
+    Not on Apple's GPU: there PyTorch computes wrong gradients of batch normalisation from it (pytorch/pytorch issue 175189).
+    """
+    return torch.contiguous_format if device.type == "mps" else torch.channels_last
+
+
+def compiling(wanted: bool | None, device: torch.device) -> bool:
+    """Is a network to be compiled: as ``wanted``, else on a GPU; not where compiling does not work, which a warning tells."""
+    asked = device.type == "cuda" if wanted is None else wanted
+    problem = asked and no_compiler(device.type)
+    if problem:
+        warnings.warn(f"torch.compile does not work here ({problem}): the training goes on without it, more slowly.", stacklevel=4)
+    return bool(asked and not problem)
+
+
+def compiled(model: nn.Module, wanted: bool | None, device: torch.device) -> nn.Module:
+    """``model`` as one compiled graph for inputs of one shape, where :func:`compiling` says so; else itself."""
+    return torch.compile(model, fullgraph=True, dynamic=False) if compiling(wanted, device) else model
+
+
+@cache
+def no_compiler(kind: str) -> str:
+    """Why ``torch.compile`` does not work on a kind of device, such as a C++ compiler that is missing; empty where it works."""
+    try:
+        torch.compile(lambda x: x.sin() + 1, dynamic=False)(torch.ones(8, device=kind))
+    except Exception as error:  # whatever compilers and their callers raise
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+        return lines[0][:200] if lines else type(error).__name__
+    return ""
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Did a device, or the machine, have too little memory?"""
+    words = ("out of memory", "can't allocate memory", "DefaultCPUAllocator: not enough memory")
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or (
+        isinstance(error, RuntimeError) and any(word in str(error) for word in words)
+    )
+
+
+@contextmanager
+def enough_memory(what_to_do: str) -> Iterator[None]:
+    """Say in words where memory does not suffice for the block.
+
+    Raises:
+        OutOfMemoryError: says so, and ``what_to_do``.
+    """
+    try:
+        yield
+    except Exception as error:
+        if not out_of_memory(error):
+            raise
+        raise OutOfMemoryError(f"out of memory: {what_to_do}") from error
+
+
+class OutOfMemoryError(MemoryError):
+    """A device, or the machine, has too little memory; the message says what to try."""
+
+
 def fabric(precision: str):
-    """A launched Lightning Fabric: one process on the default device, or as ``fabric run`` and ``torchrun`` started it."""
+    """A launched Lightning Fabric: one process on the default device, or as ``fabric run``, ``torchrun`` or ``srun`` started it.
+
+    Raises:
+        ValueError: where ``srun`` started other numbers of tasks on different nodes.
+    """
     from lightning_fabric import Fabric  # half a second to import, which reading a method's file should not cost
+    from lightning_fabric.plugins.environments import LightningEnvironment
 
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # it announces the precision, as the progress bar does
 
@@ -81,8 +149,11 @@ def fabric(precision: str):
     elif "TORCHELASTIC_RUN_ID" in os.environ:  # torchrun: one device for each process that it started here
         launched = Fabric(precision=precision, devices=int(os.environ["LOCAL_WORLD_SIZE"]),
                           num_nodes=int(os.environ["GROUP_WORLD_SIZE"]))  # fmt: skip
-    else:
-        launched = Fabric(precision=precision, accelerator=default().type, devices=1)
+    elif _srun_tasks() > 1:  # srun: one device for each task of this node; Lightning reads the ranks from its variables
+        here, nodes = _shared_by_srun(_srun_tasks())
+        launched = Fabric(precision=precision, accelerator=default().type, devices=here, num_nodes=nodes)
+    else:  # alone, also within a job of SLURM that has room for more
+        launched = Fabric(precision=precision, accelerator=default().type, devices=1, plugins=[LightningEnvironment()])
     if "LT_CLI_USED" not in os.environ:
         launched.launch()
     if launched.device.type == "cuda":
@@ -91,14 +162,45 @@ def fabric(precision: str):
     return launched
 
 
+def _srun_tasks() -> int:
+    """How many tasks ``srun`` started together with this process; 1 for a process that it did not start.
+
+    The variables of the job alone do not tell: a batch script, and a shell of ``salloc``, have them as well.
+    """
+    of_step = any(name in os.environ for name in ("SLURM_STEP_ID", "SLURM_STEP_NUM_TASKS", "SLURM_STEP_NODELIST"))
+    batch_script = os.environ.get("ENVIRONMENT") == "BATCH" and not of_step
+    if "SLURM_PROCID" not in os.environ or batch_script or os.environ.get("SLURM_JOB_NAME") in ("bash", "interactive"):
+        return 1
+    return int(os.environ.get("SLURM_STEP_NUM_TASKS") or os.environ.get("SLURM_NTASKS") or 1)
+
+
+def _shared_by_srun(tasks: int) -> tuple[int, int]:
+    """(tasks on each node, nodes), also for Lightning, which wants variables that ``srun`` sets only where it was told the numbers."""
+    nodes, rank = int(os.environ.get("SLURM_STEP_NUM_NODES") or os.environ.get("SLURM_NNODES") or 1), int(os.environ["SLURM_PROCID"])
+    if tasks % nodes:
+        raise ValueError(f"srun started {tasks} tasks on {nodes} nodes: give each node as many (--ntasks-per-node).")
+    here = tasks // nodes
+    local = {"SLURM_LOCALID": str(rank % here), "SLURM_NODEID": str(rank // here)}
+    if default().type == "cuda" and torch.cuda.device_count() < here:  # each task sees its own GPU only: as if on nodes of their own
+        here, nodes, local = 1, tasks, {"SLURM_LOCALID": "0", "SLURM_NODEID": str(rank)}
+        os.environ.update(local)
+    numbers = {"SLURM_NTASKS": tasks, "SLURM_NNODES": nodes, "SLURM_NTASKS_PER_NODE": here}
+    os.environ.update({**{name: os.environ.get(name, value) for name, value in local.items()}, **{k: str(n) for k, n in numbers.items()}})
+    return here, nodes
+
+
 def processes() -> int:
-    """How many processes train together; 1 without ``fabric run`` or ``torchrun``."""
+    """How many processes train together; 1 without ``fabric run``, ``torchrun`` or ``srun``."""
     return distributed.get_world_size() if distributed.is_available() and distributed.is_initialized() else 1
 
 
 def rank() -> int:
-    """Which of these processes this one is; 0 for the first, and where there is only one."""
-    return distributed.get_rank() if distributed.is_available() and distributed.is_initialized() else 0
+    """Which of these processes this one is, also before they have met; 0 for the first, and where there is only one."""
+    if distributed.is_available() and distributed.is_initialized():
+        return distributed.get_rank()
+    if "TORCHELASTIC_RUN_ID" in os.environ:
+        return int(os.environ["RANK"])
+    return int(os.environ["SLURM_PROCID"]) if _srun_tasks() > 1 else 0
 
 
 def share(batch_size: int, world_size: int) -> int:

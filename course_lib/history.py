@@ -22,6 +22,12 @@ class History:
     device: str = ""
     precision: str = ""
     interrupted: bool = False
+    signal: int = 0  # number of the one that interrupted it; 0 for none, and where it came to another process
+
+    def begin(self, device: str, precision: str) -> History:
+        """The history itself, of a run that begins or goes on now."""
+        self.device, self.precision, self.interrupted, self.signal = device, precision, False, 0
+        return self
 
     def add(self, step: int, means: dict[str, float]) -> None:
         """One entry: the means of the steps that ended with ``step`` updates."""

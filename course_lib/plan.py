@@ -9,7 +9,7 @@ from typing import Literal, get_args, get_type_hints
 import torch
 from torch import nn
 
-from course_lib import muon
+from course_lib import muon, settings
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,6 +35,7 @@ class Plan:
     save_every: int = 500  # steps between two checkpoints
 
     def __post_init__(self):
+        settings.check(self)
         for name, low in (("steps", 0), ("batch_size", 1), ("log_every", 1), ("save_every", 1), ("warmup_steps", 0)):
             if getattr(self, name) < low:
                 raise ValueError(f"{name} = {getattr(self, name)}, but it must be at least {low}.")
@@ -42,17 +43,23 @@ class Plan:
             allowed = get_args(get_type_hints(Plan)[name])
             if getattr(self, name) not in allowed:
                 raise ValueError(f'{name} = "{getattr(self, name)}", but it must be one of {", ".join(allowed)}.')
+        for name in ("learning_rate", "final_learning_rate", "muon_learning_rate", "weight_decay"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} = {getattr(self, name)}, but it must be at least 0.")
         if self.schedule == "exponential" and not self.final_learning_rate > 0:
             raise ValueError("an exponential schedule needs final_learning_rate > 0: it never reaches 0.")
         drops = self.drop_at
-        if not isinstance(drops, tuple) or not drops or list(drops) != sorted(drops) or not 0 <= drops[0] <= drops[-1] <= 1:
+        if not drops or list(drops) != sorted(drops) or not 0 <= drops[0] <= drops[-1] <= 1:
             raise ValueError(f"drop_at = {drops}: give one or more rising fractions of the steps, between 0 and 1, such as 0.3,0.6.")
         if self.schedule == "drop" and len(drops) > 1 and not self.final_learning_rate > 0:
             raise ValueError("several drops by one factor need final_learning_rate > 0: they never reach 0.")
+        if not self.learning_rate > 0 and (self.schedule == "exponential" or self.schedule == "drop" and len(drops) > 1):
+            raise ValueError(f"learning_rate = {self.learning_rate}, but a rate that falls by a factor must begin above 0.")
         if self.optimizer == "muon" and not (self.learning_rate > 0 and self.muon_learning_rate > 0):
             raise ValueError("Muon needs learning_rate > 0 and muon_learning_rate > 0, since its rate follows the other's in proportion.")
         if not 0 <= self.ema < 1 or not 0 <= self.momentum < 1:
             raise ValueError(f"ema = {self.ema}, momentum = {self.momentum}: both lie in 0 to 1, without 1.")
+        settings.check_finite(self)
 
 
 def learning_rate(plan: Plan, step: int) -> float:

@@ -165,7 +165,7 @@ def step(model: nn.Module, batch: tuple[Tensor, Tensor], settings: Settings) -> 
     return F.cross_entropy(logits, labels), {"accuracy": (logits.detach().argmax(1) == labels).float().mean()}
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def outputs(model: nn.Module, images: Tensor, *, at_once: int = 500) -> Tensor:
     """What ``model`` gives for uint8 images ``(N, C, H, W)``, ``at_once`` at a time: ``(N, …)`` float32, on its device."""
     weight = next(model.parameters(), torch.zeros(()))

@@ -1,14 +1,13 @@
-"""What someone at the keyboard sees and does: a bar that leaves one finished line behind, and a stop between two steps."""
+"""What someone at the keyboard sees of a training: a bar that leaves one finished line behind."""
 
 from __future__ import annotations
 
-import signal
 import sys
-import threading
 import time
-from contextlib import contextmanager
 
 from tqdm import tqdm
+
+from course_lib.terminal import Careful
 
 
 def in_notebook() -> bool:
@@ -45,7 +44,7 @@ class Progress:
         show: False for no output at all.
     """
 
-    def __init__(self, total: int, start: int, label: str, *, show: bool):
+    def __init__(self, total: int, start: int, label: str, show: bool):
         self.label, self.done, self.values = label, start, {}
         self.total, self.start, self.visible = total, start, show
         self.bar = None
@@ -54,7 +53,8 @@ class Progress:
         self.began = time.perf_counter()
         if self.visible:
             kind = _NotebookBar if in_notebook() else tqdm
-            options = {} if in_notebook() else {"leave": False, "disable": None}  # None: off unless in a terminal
+            careful = {"leave": False, "disable": None, "file": Careful(sys.stderr)}  # None: off unless in a terminal
+            options = {} if in_notebook() else careful
             self.bar = kind(total=self.total, initial=self.start, desc=self.label, unit="step", ncols=110, **options)
         return self
 
@@ -77,32 +77,9 @@ class Progress:
             self.bar.disable = True  # closing would draw the bar once more
         self.bar.close()
         if not isinstance(self.bar, _NotebookBar):
-            print(line)
+            print(line, file=Careful(sys.stdout), flush=True)
 
 
 def shown(values: dict[str, float]) -> str:
     """``loss 0.0123, psnr 28.7``"""
     return ", ".join(f"{name} {value:.4g}" for name, value in values.items())
-
-
-@contextmanager
-def interruption():
-    """Yield an event that the first Ctrl-C (or the notebook's stop button) sets; a second one stops at once.
-
-    A KeyboardInterrupt in the middle of an update would leave some layers updated and others not.
-    """
-    asked = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield asked  # only the main thread may set signal handlers, and only it receives Ctrl-C
-        return
-
-    def on_interrupt(signum, frame):
-        if asked.is_set():
-            raise KeyboardInterrupt
-        asked.set()
-
-    before = signal.signal(signal.SIGINT, on_interrupt)
-    try:
-        yield asked
-    finally:
-        signal.signal(signal.SIGINT, before)

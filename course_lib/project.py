@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shlex
 import subprocess
 from collections.abc import Iterable
 from pathlib import Path
@@ -59,6 +60,17 @@ def commit() -> str:
     except (OSError, subprocess.SubprocessError):
         return "unknown"
     return told.stdout.strip()
+
+
+def restoring(file: Path) -> str:
+    """What to do about a file of the project that is missing or damaged: a command that works, where git knows the file."""
+    folder = file.resolve().parent
+    try:
+        git = ["git", "-C", str(folder), "ls-files", "--error-unmatch", file.name]
+        subprocess.run(git, capture_output=True, timeout=10, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return "restore it from where it came from, or make it again (git does not have it)"
+    return f"restore it by `git -C {shlex.quote(str(folder))} checkout HEAD -- {shlex.quote(file.name)}`"
 
 
 def preset() -> str:

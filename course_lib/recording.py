@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from torch import nn
 
-from course_lib import checkpoints, devices, project, recipes, reported, results, runs, weights
+from course_lib import checkpoints, devices, files, project, recipes, reported, results, runs, weights
 from course_lib.data import Dataset
 from course_lib.recipes.base import Benchmark, Figures, Split
 
@@ -16,8 +17,34 @@ MOST_IMAGES = 100
 """Up to that many images of a data set a record has a value for each; of more it has their mean, by seed."""
 
 
-def record(recipe: str, preset: str, files: Path | Sequence[Path], *, note: str = "", folder: Path | None = None) -> dict[str, Any]:
-    """Evaluate finished checkpoints, ship the weights of the first where the recipe ships any, and write the record.
+LEAST_LOSS = 1e-3
+"""A record is worse than another one where it is by that much, in the unit of its metrics: less is rounding."""
+
+
+class WorseError(results.RecordError):
+    """A run whose figures are worse than those recorded, which stay; the message says by how much, and how to replace them."""
+
+
+def require_place(recipe: str, preset: str, *, folder: Path | None = None, force: bool = False) -> None:
+    """See to it, before a run, that :func:`record` will be able to write what it makes.
+
+    Raises:
+        files.WriteError: where the record or the weights could not be written.
+        results.RecordError: where there is a record that cannot be read, so that nobody knows whether the run is better; not with
+            ``force``.
+    """
+    found, _ = recipes.find(recipe, preset)
+    target, place = _places(recipe, preset, folder)
+    for file in (target, place) if found.ships else (place,):
+        files.require_writable(file)
+    if folder is None and not force:
+        _recorded(recipe, preset)
+
+
+def record(
+    recipe: str, preset: str, checkpoint: Path | Sequence[Path], *, note: str = "", folder: Path | None = None, force: bool = False
+) -> dict[str, Any]:
+    """Evaluate finished checkpoints, ship the weights of the first where the recipe ships any, and write the record: both or neither.
 
     Weights are shipped in half precision where no figure, the mean over four images of a set, moves by half the tolerance of
     its metric (0.01 dB), else in single precision; the recorded figures are those of the weights as shipped. All is computed on
@@ -25,24 +52,27 @@ def record(recipe: str, preset: str, files: Path | Sequence[Path], *, note: str 
 
     Args:
         recipe, preset: of the run.
-        files: its checkpoint, or those of several seeds.
+        checkpoint: that of the run, or those of several seeds.
         note: what a reader must know, such as why the run was short.
         folder: write below this one instead of ``data/``.
+        force: replace a record of ``data/`` whose figures are better, by :func:`course_lib.results.gain`?
 
     Raises:
+        WorseError: for a run whose figures are worse than those in ``data/``, which stay; not with ``force``.
+        files.WriteError: where weights or record cannot be written; both are then as they were.
         checkpoints.CheckpointError: for a run that is not finished, or about something else, or seeds of different settings.
         ValueError: for one seed of a recipe that is recorded over several.
     """
     found, chosen = recipes.find(recipe, preset)
-    files = [files] if isinstance(files, str | Path) else list(files)
-    if len(files) < min(found.seeds, 2):
+    runs_made = [checkpoint] if isinstance(checkpoint, str | Path) else list(checkpoint)
+    if len(runs_made) < min(found.seeds, 2):
         raise ValueError(
             f"{recipe} is recorded over several seeds: course train {recipe} --preset {preset} --seeds {found.seeds} --record."
         )
-    read = [_finished(recipe, preset, file) for file in files]
+    read = [_finished(recipe, preset, file) for file in runs_made]
     networks, contents, splits = ([one[i] for one in read] for i in range(3))
     if any(content["settings"] != contents[0]["settings"] for content in contents):
-        raise checkpoints.CheckpointError(f"{files[0]} and the others have different settings: one record is of one setting.")
+        raise checkpoints.CheckpointError(f"{runs_made[0]} and the others have different settings: one record is of one setting.")
     seeds = [content["seed"] for content in contents]
     if len(set(seeds)) < len(seeds):
         raise ValueError(f"the checkpoints have the seeds {seeds}: each is to be another one.")
@@ -76,13 +106,16 @@ def record(recipe: str, preset: str, files: Path | Sequence[Path], *, note: str 
             images = split.test(name)
             figures.append(_of_all(test, images, model, seed, by_seed=len(seeds) > 1))
         _enter(entry, name, images.source, *figures)
-    target = weights.path(recipe, preset)
-    if folder is not None:
-        target = folder / "weights" / target.name
-    if weights_entry:  # only now, or weights that replace others would make the commit of the entry a dirty one
-        digest = weights.save(networks[0], target, half=weights_entry["half_precision"])
-        entry["weights"] = {"file": target.name, "sha256": digest, **weights_entry}
-    return _written(entry, folder)
+    target, place = _places(recipe, preset, folder)
+    contents = {}
+    if weights_entry:
+        contents[target] = weights.encoded(networks[0], half=weights_entry["half_precision"])
+        entry["weights"] = {"file": target.name, "sha256": hashlib.sha256(contents[target]).hexdigest(), **weights_entry}
+    contents[place] = results.encoded(entry)
+    if folder is None and not force:
+        _require_no_worse(entry, _recorded(recipe, preset), runs_made)
+    files.write_together(contents)
+    return results.open_file(place)
 
 
 def extend(recipe: str, preset: str, *, folder: Path | None = None) -> dict[str, Any]:
@@ -167,6 +200,44 @@ def _enter(entry: dict[str, Any], name: str, source: str, *figures: Figures) -> 
     })  # fmt: skip
 
 
+def _places(recipe: str, preset: str, folder: Path | None) -> tuple[Path, Path]:
+    """Where the weights and the record of a run belong, in ``data/`` or below another folder."""
+    target, place = weights.path(recipe, preset), results.path(recipe, preset)
+    return (target, place) if folder is None else (folder / "weights" / target.name, folder / "results" / place.name)
+
+
+def _recorded(recipe: str, preset: str) -> dict[str, Any] | None:
+    """The record that a run would replace; None if there is none. ``RecordError`` where it cannot be read."""
+    if not results.path(recipe, preset).exists():
+        return None
+    try:
+        return results.read(recipe, preset)
+    except results.RecordError as error:
+        raise results.RecordError(f"{error} Or replace it by this run, whatever it says (--force).") from error
+
+
+def _require_no_worse(entry: Mapping[str, Any], before: Mapping[str, Any] | None, made: Sequence[Path]) -> None:
+    """Raise ``WorseError`` where the figures of a run are worse than those recorded, or cannot be compared with them."""
+    if before is None:
+        return
+    gain, figures = results.gain(before, entry)
+    if gain >= -LEAST_LOSS:
+        return
+    recipe, preset = (entry["about"][key] for key in ("recipe", "preset"))
+    if figures:
+        was, now = before["metrics"], entry["metrics"]
+        data, metric = next((d, m) for d in was for m in was[d] if m in now.get(d, {}))
+        unit, old, new = reported.named(metric).unit, was[data][metric], now[data][metric]
+        why = (f"its figures are better by {-gain:.3f} {unit}, the mean over the {figures} that both have "
+               f"(such as {data} {metric}: {old:.2f} recorded, {new:.2f} now)")  # fmt: skip
+    else:
+        why = "it shares no figure with this run, so that nobody knows which is better"
+    raise WorseError(
+        f"the record of {recipe}, {preset} preset, stays as it is: {why}. The run is kept in {', '.join(map(str, made))}; to replace "
+        "the record by it, give the same command with --resume --force."
+    )
+
+
 def _written(entry: Mapping[str, Any], folder: Path | None) -> dict[str, Any]:
-    run = f"{entry['about']['recipe']}.{entry['about']['preset']}.json"
-    return results.open_file(results.write(dict(entry), None if folder is None else folder / "results" / run))
+    _, place = _places(entry["about"]["recipe"], entry["about"]["preset"], folder)
+    return results.open_file(results.write(dict(entry), place))

@@ -63,3 +63,11 @@ def named(name: str) -> Metric:
     if first not in METRICS or (condition and not said):
         raise ValueError(f'there is no metric "{name}": its first part is one of {", ".join(METRICS)}, and the rest a condition.')
     return replace(METRICS[first], words=", ".join([METRICS[first].words, *said, *(RIVALS[word] for word in rival)]))
+
+
+def gain(name: str, before: float, after: float) -> float:
+    """By how much the figure ``after`` is better than that ``before``, in its unit: positive where better, whichever direction that is.
+
+    Errors as :func:`named`.
+    """
+    return after - before if named(name).better == "higher" else before - after

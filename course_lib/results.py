@@ -22,12 +22,13 @@ import hashlib
 import json
 import math
 import platform
+import re
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from course_lib import project, reported
+from course_lib import files, project, reported
 
 SCHEMA = 2
 """Number of the layout described above; a record of another one is refused."""
@@ -159,16 +160,35 @@ def check(record: dict) -> None:
 
 
 def write(record: dict, file: Path | None = None) -> Path:
-    """Check a record and write it, with its schema and hash, to its place (or to ``file``); returns where."""
+    """Check a record and write it, with its schema and hash, to its place (or to ``file``); returns where.
+
+    Raises:
+        files.WriteError: where it cannot be written; what was there before is unchanged.
+    """
+    content = encoded(record)
+    file = file or path(record["about"]["recipe"], record["about"]["preset"])
+    files.write(file, content)
+    return file
+
+
+def encoded(record: dict) -> bytes:
+    """What :func:`write` writes, checked."""
     check(record)
     record = json.loads(json.dumps({"schema": SCHEMA, **record}))  # as it will be read: tuples have become lists
     record["sha256"] = digest(record)
-    file = file or path(record["about"]["recipe"], record["about"]["preset"])
-    file.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = file.with_name(file.name + ".unfinished")
-    unfinished.write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    unfinished.replace(file)
-    return file
+    return (json.dumps(record, indent=1, ensure_ascii=False) + "\n").encode()
+
+
+def gain(before: dict, after: dict) -> tuple[float, int]:
+    """(By how much a record is better than the one before, how many figures that is the mean over: those that both have.)
+
+    The mean is over all metrics of all data sets, in the unit of the metrics, by the direction that
+    :func:`course_lib.reported.named` gives; (NaN, 0) for records that share no figure.
+    """
+    was, now = before["metrics"], after["metrics"]
+    shared = [(data, metric) for data in was for metric in was[data] if metric in now.get(data, {})]
+    gains = [reported.gain(metric, was[data][metric], now[data][metric]) for data, metric in shared]
+    return (statistics.mean(gains) if gains else math.nan), len(gains)
 
 
 def read(recipe: str, preset: str = "paper") -> dict:
@@ -187,19 +207,23 @@ def read(recipe: str, preset: str = "paper") -> dict:
 def open_file(file: Path) -> dict:
     """The record in ``file``, checked; raises ``RecordError`` where it is damaged, altered or incomplete."""
     try:
-        record = json.loads(file.read_text(encoding="utf-8"))
+        content = file.read_bytes()
+    except OSError as error:  # nothing is said of its content
+        raise RecordError(f"{file} cannot be read ({error}).") from error
+    try:
+        record = json.loads(content.decode("utf-8"))
         check(record)
-    except (OSError, ValueError, AttributeError, TypeError) as error:  # no JSON, or an entry of another shape
-        raise RecordError(f"{file} is not a readable record ({error}): restore it from the repository.") from error
+    except (ValueError, AttributeError, TypeError) as error:  # no JSON, or an entry of another shape
+        raise RecordError(f"{file} is not a readable record ({error}): {project.restoring(file)}.") from error
     if record.get("sha256") != digest(record):
-        raise RecordError(f"{file} was altered after its run: its SHA-256 is not the one it states. Restore it from the repository.")
+        raise RecordError(f"{file} was altered after its run: its SHA-256 is not the one it states: {project.restoring(file)}.")
     return record
 
 
 def recorded() -> list[tuple[str, str]]:
-    """(recipe, preset) of every record there is."""
-    files = sorted((project.home() / "data" / "results").glob("*.json"))
-    return [tuple(file.stem.split(".", 1)) for file in files]
+    """(recipe, preset) of every record there is. Other files, such as the ``._x.json`` that macOS puts beside each, are none."""
+    names = sorted(file.name for file in (project.home() / "data" / "results").glob("*.json"))
+    return [tuple(found.groups()) for found in (re.fullmatch(r"([^.]+)\.(.+)\.json", name) for name in names) if found]
 
 
 def compare(record: dict) -> list[Comparison]:

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import nn
 
-from course_lib import checkpoints, recipes, results, training, weights
+from course_lib import checkpoints, devices, recipes, results, training, weights
 from course_lib.data import Dataset
 from course_lib.frozen import Frozen
 from course_lib.recipes.base import Figures, Preset
 from course_lib.settings import override, stored
+from course_lib.terminal import Stopped
 
 FEW = 4
 """How many images of each data set are evaluated where a few are enough, the smallest ones."""
@@ -27,6 +28,7 @@ def train(
     seed: int = 0,
     checkpoint: Path | None = None,
     resume: bool = False,
+    tested: bool = False,
 ) -> tuple[nn.Module, training.Plan, training.History, Dataset]:
     """Load a recipe's data and train it.
 
@@ -35,6 +37,7 @@ def train(
         changes: settings to change, as for :func:`course_lib.settings.override`.
         seed: of every draw; where the recipe is of people, also of who is trained on.
         checkpoint, resume: as for :func:`course_lib.training.fit`.
+        tested: will it be evaluated on its test sets? Then they are loaded before the first step, so that a missing one costs nothing.
 
     Returns:
         (network in evaluation mode, settings, history, training data).
@@ -42,13 +45,18 @@ def train(
     Raises:
         ValueError: for names or settings that there are not, or weights to start from that do not fit.
         results.RecordError, weights.WeightsError: where weights of another recipe are needed that are not shipped.
-        checkpoints.CheckpointError, training.TrainingError: as ``fit``.
+        data.DataError: where images are missing.
+        checkpoints.CheckpointError, training.TrainingError, devices.OutOfMemoryError: as ``fit``.
     """
     found, chosen = recipes.find(recipe, preset)
     settings = override(chosen.settings, changes or {})
     if checkpoint and not resume:
         checkpoints.require_free(checkpoint)  # before the images are loaded, which may take a while
-    images = chosen.data(seed).train()
+    split = chosen.data(seed)
+    images = split.train()
+    if tested:
+        for name in chosen.tests:
+            split.test(name)
     model = found.network(settings, seed=seed, **_held(chosen))
     if "start" in chosen.needs:
         _start_from(model, chosen.needs["start"])
@@ -60,15 +68,16 @@ def train(
 
 
 def train_seeds(
-    recipe: str, preset: str, seeds: Iterable[int], *, changes: dict[str, str] | None = None, resume: bool = False, folder: Path
-) -> list[Path]:
+    recipe: str, preset: str, seeds: Iterable[int], *, changes: dict[str, str] | None = None, resume: bool = False, folder: Path,
+    tested: bool = False,
+) -> list[Path]:  # fmt: skip
     """Train once with every seed, and return the checkpoints, ``folder/RECIPE.PRESET.seedN.ckpt``.
 
     What is finished or interrupted is gone on with where ``resume``. Errors as :func:`train`.
 
     Raises:
         ValueError: for fewer than two seeds.
-        KeyboardInterrupt: where a training was interrupted, whose checkpoint is kept.
+        terminal.Stopped: a ``KeyboardInterrupt``, where a training was interrupted, whose checkpoint is kept.
     """
     seeds = list(seeds)
     if len(seeds) < 2:
@@ -79,10 +88,10 @@ def train_seeds(
             checkpoints.require_free(file)
     for number, (seed, file) in enumerate(zip(seeds, files, strict=True)):
         print(f"seed {seed}, {number + 1} of {len(seeds)}: {file}")
-        _, _, history, _ = train(recipe, preset, changes=changes, seed=seed, checkpoint=file, resume=resume)
+        _, _, history, _ = train(recipe, preset, changes=changes, seed=seed, checkpoint=file, resume=resume, tested=tested)
         if history.interrupted:
             print(f"interrupted in seed {seed}: the same with --resume goes on, and nothing is recorded before all {len(seeds)} are done")
-            raise KeyboardInterrupt
+            raise Stopped(history.signal or signal.SIGINT)
     return files
 
 
@@ -164,7 +173,7 @@ def shipped(recipe: str, preset: str = "paper") -> nn.Module:
     settings = found.folded_settings(stored(type(chosen.settings), record["settings"]))
     model = found.network(settings, **_held(chosen))
     weights.load(model, recipe, preset)
-    return model.to(memory_format=torch.channels_last).eval()  # up to 1.5 times as fast on a CPU
+    return model.to(memory_format=devices.memory_format(devices.default())).eval()  # up to 1.5 times as fast on a CPU
 
 
 def _held(chosen: Preset) -> dict[str, Frozen]:

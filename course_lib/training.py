@@ -13,15 +13,16 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Protocol
 
-import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from course_lib import checkpoints, devices
 from course_lib.history import History, Report, TrainingError
 from course_lib.plan import Plan, learning_rate, make_optimizers, update
-from course_lib.progress import Progress, interruption
+from course_lib.progress import Progress
 from course_lib.rng import Draws
+from course_lib.settings import integer, plain_entries
+from course_lib.terminal import interruption
 
 __all__ = ["History", "Method", "Plan", "TrainingError", "fit", "learning_rate"]
 
@@ -65,70 +66,76 @@ def fit(
         about: what the run is of (recipe, preset, data, hashes of weights it starts from), kept in the checkpoint.
 
     Returns:
-        The history. ``interrupted`` tells that Ctrl-C or the stop button ended it; the model then is the one trained so far.
+        The history; ``interrupted`` where Ctrl-C, the stop button, SIGTERM or SIGHUP ended it: the model then is that so far.
 
     Raises:
-        TrainingError: where the loss is NaN or infinite. The checkpoint on disk is then from before.
-        checkpoints.CheckpointError: for a checkpoint that is damaged, of another run, or cannot be written at the
-            start or the end. Where one in between cannot be written a warning tells.
+        ValueError: for a seed or an entry of ``about`` that a file cannot keep.
+        TrainingError, devices.OutOfMemoryError: for a loss that is NaN or infinite, or too little memory; the checkpoint is from before.
+        checkpoints.CheckpointError: for one that is damaged, of another run, in use by another process, or that cannot be written
+            at the start or the end. Where it cannot be written in between a warning tells.
     """
-    identity = {"network": type(model).__name__, "settings": asdict(plan), "seed": seed, "about": dict(about or {})}
-    saved = checkpoints.read(checkpoint, type(plan), identity, resume) if checkpoint else None
-    precision = saved["precision"] if saved else devices.precision(plan.precision)
-    fabric = devices.fabric(precision)
-    share = replace(plan, batch_size=devices.share(plan.batch_size, fabric.world_size))
-    history = History(**saved["history"]) if saved else History()
-    history.device, history.precision, history.interrupted = devices.describe(fabric.device), precision, False
+    seed, about = integer("seed", seed), plain_entries(about or {}, "about")
+    identity = {"network": type(model).__name__, "settings": asdict(plan), "seed": seed, "about": about}
+    with checkpoints.held(checkpoint):
+        saved = checkpoints.read(checkpoint, type(plan), identity, resume)
+        precision = saved["precision"] if saved else devices.precision(plan.precision)
+        fabric = devices.fabric(precision)
+        share = replace(plan, batch_size=devices.share(plan.batch_size, fabric.world_size))
+        history = History(**saved["history"] if saved else {}).begin(devices.describe(fabric.device), precision)
+        model.to(memory_format=devices.memory_format(fabric.device)).train()
+        average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(plan.ema)) if plan.ema else None
+        optimizers = make_optimizers(model, plan)
+        network, *optimizers = fabric.setup(devices.compiled(model, plan.compile, fabric.device), *optimizers)
+        parts = checkpoints.Parts(model, optimizers, average.to(fabric.device) if average else None)
+        start = done = parts.restore(saved)
+        data.to(fabric.device)
+        report = Report(history, lambda at: advice(plan, at, precision, checkpoint))
+        before_step = getattr(method, "before_step", lambda model, step, settings: None)
+        seconds_before, began = history.seconds, time.perf_counter()
 
-    model.to(memory_format=torch.channels_last).train()
-    average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(plan.ema)) if plan.ema else None
-    optimizers = make_optimizers(model, plan)
-    compiling = fabric.device.type == "cuda" if plan.compile is None else plan.compile
-    network, *optimizers = fabric.setup(torch.compile(model, fullgraph=True, dynamic=False) if compiling else model, *optimizers)
-    parts = checkpoints.Parts(model, optimizers, average.to(fabric.device) if average else None)
-    start = done = parts.restore(saved)
-    data.to(fabric.device)
-    report = Report(history, lambda at: advice(plan, at, precision, checkpoint))
-    before_step = getattr(method, "before_step", lambda model, step, settings: None)
-    seconds_before, began = history.seconds, time.perf_counter()
+        def save(step: int, *, must: bool = True) -> None:
+            report.close(step)
+            history.seconds = seconds_before + time.perf_counter() - began
+            parts.require_numbers(step)
+            if checkpoint:
+                checkpoints.write(fabric, checkpoint, parts.content(step, identity, history), must=must)
 
-    def save(step: int, *, must: bool = True) -> None:
-        report.close(step)
-        history.seconds = seconds_before + time.perf_counter() - began
-        parts.require_numbers(step)
-        if checkpoint:
-            checkpoints.write(fabric, checkpoint, parts.content(step, identity, history), must=must)
+        if not saved:
+            save(0)  # a folder that cannot be written to is known before the first step, not after the last
+        bar = Progress(plan.steps, start, f"{type(model).__name__} on {history.device}, {precision}", progress and fabric.is_global_zero)
+        with interruption() as asked, bar, devices.enough_memory(smaller(plan, checkpoint)):
+            for step in range(start, plan.steps):
+                batch = method.batch(data, Draws(seed, step, fabric.global_rank, fabric.device), share)
+                before_step(model, step, share)
+                loss, values = method.step(network, batch, share)
+                for optimizer in optimizers:
+                    optimizer.zero_grad(set_to_none=True)
+                fabric.backward(loss)
+                update(optimizers, plan, step)
+                if average:
+                    average.update_parameters(model)
+                report.add(loss, values)
+                done = step + 1
+                if done % plan.log_every == 0 or done == plan.steps:
+                    report.close(done)
+                    bar.show(done, history.last())
+                if devices.agreed(fabric, asked.is_set(), ask=done % plan.log_every == 0):
+                    history.interrupted, history.signal = True, asked.heed()
+                    bar.show(done, bar.values)
+                    break
+                if done % plan.save_every == 0 and done < plan.steps:
+                    save(done, must=False)
+            devices.same_buffers(fabric, model)
+            model.eval()
+            save(done)  # before the bar prints its last line, which may fail
+        parts.keep_average()
+        return history
 
-    if not saved:
-        save(0)  # a folder that cannot be written to is known before the first step, not after the last
-    bar = Progress(plan.steps, start, f"{type(model).__name__} on {history.device}, {precision}", show=progress and fabric.is_global_zero)
-    with interruption() as interrupted, bar:
-        for step in range(start, plan.steps):
-            batch = method.batch(data, Draws(seed, step, fabric.global_rank, fabric.device), share)
-            before_step(model, step, share)
-            loss, values = method.step(network, batch, share)
-            for optimizer in optimizers:
-                optimizer.zero_grad(set_to_none=True)
-            fabric.backward(loss)
-            update(optimizers, plan, step)
-            if average:
-                average.update_parameters(model)
-            report.add(loss, values)
-            done = step + 1
-            if done % plan.log_every == 0 or done == plan.steps:
-                report.close(done)
-                bar.show(done, history.last())
-            if devices.agreed(fabric, interrupted.is_set(), ask=done % plan.log_every == 0):
-                history.interrupted = True
-                bar.show(done, bar.values)
-                break
-            if done % plan.save_every == 0 and done < plan.steps:
-                save(done, must=False)
-    devices.same_buffers(fabric, model)
-    model.eval()
-    save(done)
-    parts.keep_average()
-    return history
+
+def smaller(plan: Plan, checkpoint: str | Path | None) -> str:
+    """What a message about too little memory advises."""
+    kept = f" {checkpoint} has what was saved before." if checkpoint else ""
+    return f"try a smaller batch_size (it is {plan.batch_size}) or a smaller network.{kept}"
 
 
 def advice(plan: Plan, step: int, precision: str, checkpoint: str | Path | None) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from course_lib import project, results
+from course_lib import files, project, results
 
 
 class WeightsError(RuntimeError):
@@ -24,20 +24,23 @@ def path(recipe: str, preset: str = "paper") -> Path:
 def save(model: nn.Module, file: Path, *, half: bool = True) -> str:
     """Write all tensors of ``model``, floating-point ones in half precision if ``half``; returns the SHA-256.
 
-    Written beside and renamed, so that an interruption leaves no partial file.
+    Raises:
+        files.WriteError: where the file cannot be written; what was there before is unchanged.
     """
+    content = encoded(model, half=half)
+    files.write(file, content)
+    return hashlib.sha256(content).hexdigest()
+
+
+def encoded(model: nn.Module, *, half: bool = True) -> bytes:
+    """What :func:`save` writes."""
     from safetensors.torch import save as to_bytes
 
     tensors = {
         name: (tensor.half() if half and tensor.is_floating_point() else tensor).detach().cpu().contiguous()
         for name, tensor in model.state_dict().items()
     }
-    content = to_bytes(tensors)
-    file.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = file.with_name(file.name + ".unfinished")
-    unfinished.write_bytes(content)
-    unfinished.replace(file)
-    return hashlib.sha256(content).hexdigest()
+    return to_bytes(tensors)
 
 
 def load(model: nn.Module, recipe: str, preset: str = "paper") -> None:
@@ -61,12 +64,12 @@ def load(model: nn.Module, recipe: str, preset: str = "paper") -> None:
     try:
         content = file.read_bytes()
     except OSError as error:
-        raise WeightsError(f"{file} cannot be read ({error}): restore it with `git checkout {file.name}`.") from error
+        raise WeightsError(f"{file} cannot be read ({error}): {project.restoring(file)}.") from error
     found = hashlib.sha256(content).hexdigest()
     if found != expected:
         raise WeightsError(
             f"{file} is truncated, altered or of another run: its SHA-256 is {found[:16]}…, the record has "
-            f"{expected[:16]}…. Restore it from the repository."
+            f"{expected[:16]}…: {project.restoring(file)}."
         )
     tensors = {name: t.float() if t.is_floating_point() else t for name, t in from_bytes(content).items()}
     current = model.state_dict()

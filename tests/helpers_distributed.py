@@ -18,7 +18,7 @@ from course_lib.denoising import dncnn
 from course_lib.metric_learning import embedding, siamese, triplet
 
 MODE, FOLDER = sys.argv[1], Path(sys.argv[2])
-RANK = int(os.environ["RANK"])
+RANK = int(os.environ.get("RANK") or os.environ["SLURM_PROCID"])
 CHECKPOINT = FOLDER / "a.ckpt"
 
 sys.modules["torchmetrics"] = None  # Fabric would import it where it is installed, which doubles the time to start

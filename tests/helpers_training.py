@@ -123,7 +123,7 @@ def full_disk() -> dict:
                     pass
             report["free_when_full"] = os.statvfs(FOLDER).f_bavail * os.statvfs(FOLDER).f_bsize
         if step == 8:
-            report["leftovers"] = sorted(path.name for path in FOLDER.iterdir() if path.name not in ("a.ckpt", "filler"))
+            report["leftovers"] = sorted(path.name for path in FOLDER.iterdir() if path.name not in ("a.ckpt", "a.ckpt.lock", "filler"))
             filler.unlink()
 
     with warnings.catch_warnings(record=True) as told:

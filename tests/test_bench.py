@@ -2,6 +2,7 @@
 
 import json
 import math
+import signal
 from dataclasses import replace
 
 import pytest
@@ -112,7 +113,9 @@ def test_time_to_a_goal_doubles_the_steps_until_it_is_reached(monkeypatch):
 
     def fit(model, pool, method, plan, progress):
         tried.append(plan.steps)
-        return type("History", (), {"seconds": plan.steps / 100})
+        return training.History(seconds=plan.steps / 100, interrupted=plan.steps == stop_at, signal=signal.SIGTERM)
+
+    stop_at = None
 
     monkeypatch.setattr(data, "load", lambda name: data.Dataset(name, images(3, 96), "drawn", tuple("abc")))
     monkeypatch.setattr(bench.training, "fit", fit)
@@ -121,6 +124,9 @@ def test_time_to_a_goal_doubles_the_steps_until_it_is_reached(monkeypatch):
     assert tried == [100, 200, 400, 800]
     with pytest.raises(RuntimeError, match="12800 steps do not reach 40"):
         bench.time_to(40)
+    stop_at = 400
+    with pytest.raises(KeyboardInterrupt, match="interrupted by SIGTERM"):
+        bench.time_to(40)  # a time of fewer steps is no time
 
 
 def test_the_command_prints_and_records(monkeypatch, tmp_path, capsys):

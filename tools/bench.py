@@ -10,6 +10,7 @@ import importlib.util
 import json
 import multiprocessing
 import re
+import signal
 import statistics
 import subprocess
 import sys
@@ -25,7 +26,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 import plain_loop as public
-from course_lib import batches, data, devices, noise, project, recipes, results, rng, training, widgets
+from course_lib import batches, data, devices, files, noise, project, recipes, results, rng, terminal, training, widgets
 from course_lib.denoising import dncnn, ffdnet
 from course_lib.metric_learning import distances, gallery, triplet
 
@@ -51,7 +52,7 @@ def bare_loop(settings: dncnn.Settings, pool: batches.ImagePool, *, precision: s
     device = devices.default()
     model = dncnn.DnCNN(settings).to(device)
     if channels_last:
-        model.to(memory_format=torch.channels_last)
+        model.to(memory_format=devices.memory_format(device))
     optimizer = torch.optim.AdamW(model.parameters(), lr=settings.learning_rate, weight_decay=0.0, fused=True)
     began = time.perf_counter()
     for step in range(settings.steps):
@@ -64,6 +65,14 @@ def bare_loop(settings: dncnn.Settings, pool: batches.ImagePool, *, precision: s
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     return time.perf_counter() - began
+
+
+def trained(model: torch.nn.Module, pool: batches.ImagePool, settings: dncnn.Settings) -> float:
+    """Seconds of a training by ``fit``; ``terminal.Stopped`` where it was interrupted, since its time is then of fewer steps."""
+    history = training.fit(model, pool, dncnn, settings, progress=False)
+    if history.interrupted:
+        raise terminal.Stopped(history.signal or signal.SIGINT)
+    return history.seconds
 
 
 def plain_loop(settings: dncnn.Settings, images) -> float:
@@ -144,7 +153,8 @@ def full_size(name: str) -> torch.nn.Module:
     """The full-size gray ``"DnCNN-S"`` or ``"FFDNet"`` as it is shipped, untrained."""
     made = {"DnCNN-S": (dncnn.DnCNN, dncnn.Settings), "FFDNet": (ffdnet.FFDNet, ffdnet.Settings)}
     network, settings = made[name]
-    return network(settings(batch_norm=False)).to(devices.default(), memory_format=torch.channels_last).eval()
+    device = devices.default()
+    return network(settings(batch_norm=False)).to(device, memory_format=devices.memory_format(device)).eval()
 
 
 def seconds_of_denoising(network: torch.nn.Module, side: int, precision: str) -> float:
@@ -178,10 +188,10 @@ def time_to(goal: float) -> tuple[float, int, float]:
     while steps <= 12_800:
         settings = replace(preset.settings, steps=steps)
         model = dncnn.DnCNN(settings)
-        history = training.fit(model, dncnn.prepare(images, settings), dncnn, settings, progress=False)
+        seconds = trained(model, dncnn.prepare(images, settings), settings)
         values = dncnn.evaluate(model, held_out, 25)
         if sum(values) / len(values) >= goal:
-            return history.seconds, steps, sum(values) / len(values)
+            return seconds, steps, sum(values) / len(values)
         steps *= 2
     raise RuntimeError(f"{steps // 2} steps do not reach {goal} dB.")
 
@@ -253,7 +263,7 @@ def measurements(seconds: float):
         once = bare_loop(settings, pool, precision=precision, channels_last=True) / settings.steps
         settings = replace(settings, steps=max(5, round(seconds / once)))
         ours, bare, float32, plain = in_turns(
-            lambda s=settings, p=pool: training.fit(dncnn.DnCNN(s), p, dncnn, s, progress=False).seconds,
+            lambda s=settings, p=pool: trained(dncnn.DnCNN(s), p, s),
             lambda s=settings, p=pool: bare_loop(s, p, precision=precision, channels_last=True),
             lambda s=settings, p=pool: bare_loop(s, p, precision="32-true", channels_last=False),
             lambda s=settings: plain_loop(s, photos),
@@ -303,6 +313,8 @@ def main(seconds: float, goal: float | None = None, record: Path | None = None) 
         "device": devices.describe(devices.default()), "precision": devices.precision("auto"),
         "versions": results.versions(), "commit": project.commit(),
     }  # fmt: skip
+    if record is not None:
+        files.require_writable(record)  # before the measurements, which take minutes
     print(", ".join(f"{key} {value}" for key, value in about.items() if key in ("device", "precision")))
     rows = []
     for row in measurements(seconds):
@@ -313,7 +325,6 @@ def main(seconds: float, goal: float | None = None, record: Path | None = None) 
         rows.append(Row(f"quick network on BSD400: time to {goal} dB on Set12", taken, f"s ({steps} steps, {reached:.2f} dB)"))
         print(rows[-1])
     if record is not None:
-        record.parent.mkdir(parents=True, exist_ok=True)
         entry = {**about, "rows": [{"what": row.what, "value": round(row.value, 4), "unit": row.unit} for row in rows]}
-        record.write_text(json.dumps(entry, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        files.write(record, (json.dumps(entry, indent=1, ensure_ascii=False) + "\n").encode())
         print(f"written to {record}")

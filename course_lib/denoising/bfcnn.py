@@ -24,7 +24,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from course_lib import rng
+from course_lib import devices, rng
 from course_lib.denoising import common, dncnn
 from course_lib.denoising.dncnn import batch, prepare, step
 
@@ -140,7 +140,7 @@ def folded(model: BFCNN) -> BFCNN:
             target.weight.copy_(source.weight)
         for target, norm in zip(targets[1:-1], norms, strict=bool(norms)):
             target.weight.mul_(norm.scale(norm.running_var).view(-1, 1, 1, 1).to(target.weight.device))
-    return plain.to(memory_format=torch.channels_last).eval()
+    return plain.to(memory_format=devices.memory_format(devices.default())).eval()
 
 
 def filter_at(model: nn.Module, noisy: Tensor, row: int, column: int) -> Tensor:

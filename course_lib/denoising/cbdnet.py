@@ -141,7 +141,7 @@ class CBDNet(nn.Module):
         level = self.estimator(noisy).float()
         return noisy + self.denoiser(torch.cat([noisy, level.to(noisy.dtype)], dim=1)).float(), level
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def denoise(self, noisy: Tensor, sigma: float | None = None, *, level: Tensor | None = None) -> Tensor:
         """The clean estimate of colour images of any size; sides are mirrored up to a multiple of 4 and cut again.
 
@@ -172,7 +172,7 @@ class CBDNet(nn.Module):
         clean = images + self.denoiser(torch.cat([images, told], dim=1))
         return clean[..., : size[0], : size[1]].to(noisy.device)
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def level(self, noisy: Tensor) -> Tensor:
         """The estimated noise level of every pixel and channel, in the shape of ``noisy``; errors as :meth:`denoise`."""
         images, size = self._ready(noisy)

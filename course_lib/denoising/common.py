@@ -45,7 +45,7 @@ def require_shape(depth: int, width: int, channels: int, sigma_255: tuple[float,
         raise ValueError(f"scales = {scales}: give one or more positive factors, such as 1,0.5.")
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def without_residual(network: nn.Module, noisy: Tensor) -> Tensor:
     """ŷ = z − R(z) ``(B, C, H, W)``, for a network whose ``forward`` returns the residual R(z); errors as :func:`require_input`.
 

@@ -27,7 +27,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from course_lib import metrics, noise, rng
+from course_lib import devices, metrics, noise, rng
 from course_lib.batches import ImagePool
 from course_lib.data import Dataset
 from course_lib.denoising import common, published
@@ -258,7 +258,7 @@ def from_published(state: Mapping[str, Tensor], *, eps: float = 1e-5) -> DnCNN:
     stack, width, channels = published.stack_of(state, eps=eps, name="a DnCNN", channels_of=same, inputs=same, outputs=same)
     plain = DnCNN(Settings(depth=len(stack), width=width, channels=channels, batch_norm=False))
     published.fill(plain.layers, stack)
-    return plain.to(memory_format=torch.channels_last).eval()
+    return plain.to(memory_format=devices.memory_format(devices.default())).eval()
 
 
 def receptive_field(depth: int) -> int:

@@ -32,7 +32,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from course_lib import noise, rng
+from course_lib import devices, noise, rng
 from course_lib.batches import ImagePool
 from course_lib.data import Dataset
 from course_lib.denoising import common, published
@@ -116,7 +116,7 @@ class FFDNet(nn.Module):
         sub_images = F.pixel_unshuffle(noisy, 2)
         return F.pixel_shuffle(self.layers(torch.cat([sub_images, noise_level_map], dim=1)).float(), 2)
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def denoise(self, noisy: Tensor, sigma: float | Tensor) -> Tensor:
         """The clean estimate of images of any size; odd sides are continued by one pixel and cut again.
 
@@ -223,7 +223,7 @@ def from_published(state: Mapping[str, Tensor], *, eps: float = 1e-5) -> FFDNet:
     )
     plain = FFDNet(Settings(depth=len(stack), width=width, channels=channels, batch_norm=False))
     published.fill(plain.layers, stack)
-    return plain.to(memory_format=torch.channels_last).eval()
+    return plain.to(memory_format=devices.memory_format(devices.default())).eval()
 
 
 def receptive_field(depth: int) -> int:

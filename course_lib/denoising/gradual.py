@@ -102,7 +102,7 @@ class GradualDenoiser(nn.Module):
         """The clean estimate of ``noisy`` (B, C, H, W), in the same shape, float32 whatever autocast does."""
         return noisy + self.estimates(noisy).sum(0)
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def denoise(self, noisy: Tensor, sigma: float | None = None) -> Tensor:
         """The clean estimate ``(B, C, H, W)``, of any height and width, on the device of ``noisy``; σ is not used.
 
@@ -112,7 +112,7 @@ class GradualDenoiser(nn.Module):
         common.require_input(self, noisy)
         return self(noisy.to(next(self.parameters()))).to(noisy.device)
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def gradually(self, noisy: Tensor) -> Tensor:
         """The image after each layer, the noisy one first: ``(depth + 1, B, C, H, W)``; errors as :meth:`denoise`."""
         common.require_input(self, noisy)

@@ -27,9 +27,10 @@ def convolutions(state: Mapping[str, Tensor], *, eps: float) -> list[tuple[Tenso
         eps: of the batch normalisation; it is not stored in a state dict. 1e-5 is PyTorch's default.
 
     Raises:
-        WeightsError: for anything but a stack of numbered convolutions and batch normalisations.
+        WeightsError: for anything but a stack of numbered convolutions and batch normalisations, or for several of them.
     """
     layers: dict[int, dict[str, Tensor]] = {}
+    names: dict[tuple[int, str], str] = {}
     for name, tensor in state.items():
         found = re.fullmatch(r"(?:.*\.)?(\d+)\.(weight|bias|running_mean|running_var|num_batches_tracked)", str(name))
         if found is None or not isinstance(tensor, Tensor):
@@ -37,7 +38,13 @@ def convolutions(state: Mapping[str, Tensor], *, eps: float) -> list[tuple[Tenso
                 f'"{name}" is no tensor of a numbered layer, such as "model.3.weight": a state dict of a plain stack of '
                 "convolutions is expected. If the file holds more than that, hand over the part that is the state dict."
             )
-        layers.setdefault(int(found[1]), {})[found[2]] = tensor.detach().float()
+        layer = layers.setdefault(int(found[1]), {})
+        if found[2] in layer:
+            raise WeightsError(
+                f"{names[int(found[1]), found[2]]} and {name} have the same number and kind: the file holds more than one network, such "
+                "as an average of weights beside them. Hand over the tensors of one, without the others."
+            )
+        layer[found[2]], names[int(found[1]), found[2]] = tensor.detach().float(), name
     stack: list[tuple[Tensor, Tensor]] = []
     last = None  # number of the last convolution
     for number, layer in sorted(layers.items()):
