@@ -54,7 +54,7 @@ def require_eight_bit(images) -> list[Tensor]:
     if getattr(images, "truth", None) is not None:
         raise ValueError(f"the images of {images.name} are noisy, and their truth is beside them: they are not to be taken for clean ones.")
     images = getattr(images, "images", images)
-    if isinstance(images, str | bytes) or not isinstance(images, Iterable):
+    if isinstance(images, str | bytes) or not isinstance(images, Iterable) or getattr(images, "shape", None) == ():
         raise TypeError(f"images are {checks.described(images)}, but 8-bit images (C, H, W) are expected.")
     images = list(images)  # an iterator can be used once only
     for image in images:
@@ -103,6 +103,7 @@ class ImagePool:
 
     def __init__(self, images, patch_size: int, scales: tuple[float, ...] = (1.0,)):
         images = require_eight_bit(images)
+        scales = tuple(checks.number(scale, "scales", 0, 100, inside=True) for scale in scales)
         pyramid = [resized(image, scale) for scale in scales for image in images]
         if not pyramid:
             raise ValueError("there are no images to cut patches from.")
@@ -110,6 +111,7 @@ class ImagePool:
             raise ValueError(
                 f"images have {sorted({image.shape[0] for image in pyramid})} channels: give all gray or all colour images."
             )
+        patch_size = checks.whole(patch_size, "patch_size")
         small = min(min(image.shape[-2:]) for image in pyramid)
         if not 1 <= patch_size <= small:
             raise ValueError(
@@ -249,7 +251,8 @@ def shots(
     height, width = images.shape[-2:]
     cos, sin = turn.cos(), turn.sin()
     matrix = torch.stack([cos, -sin * height / width, right, sin * width / height, cos, down], dim=1).view(-1, 2, 3)
-    grid = F.affine_grid(matrix, list(images.shape), align_corners=False)
-    moved = F.grid_sample(images, grid, mode="bilinear", padding_mode="border", align_corners=False)
+    exact = images if images.dtype == torch.float64 else images.float()  # 16 bits are too few for where a pixel comes from
+    grid = F.affine_grid(matrix.to(exact), list(images.shape), align_corners=False)
+    moved = F.grid_sample(exact, grid, mode="bilinear", padding_mode="border", align_corners=False)
     contrast, brightness = (uniform(light).view(-1, 1, 1, 1) for _ in range(2))
-    return ((1 + contrast) * moved + brightness).clamp(0, 1)
+    return ((1 + contrast) * moved + brightness).clamp(0, 1).to(images)

@@ -23,7 +23,14 @@ LARGEST_VALUE = 1 + 6 * LARGEST_SIGMA
 FLOATING = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
 INTEGERS = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
 
-Kind = Literal["numbers", "booleans", "integers", "8-bit"]
+Kind = Literal["numbers", "floating", "booleans", "integers", "8-bit"]
+KINDS = {
+    "numbers": ("numbers", FLOATING + INTEGERS),
+    "floating": ("floating-point numbers", FLOATING),
+    "booleans": ("booleans", (torch.bool,)),
+    "integers": ("integers", INTEGERS),
+    "8-bit": ("8-bit numbers (torch.uint8)", (torch.uint8,)),
+}
 
 
 # --- numbers --------------------------------------------------------------------------------------------------------------
@@ -108,28 +115,27 @@ def described(value: Any) -> str:
     return f"a {type(value).__name__}" + (" (torch.stack or torch.tensor makes a tensor of it)" if isinstance(value, list | tuple) else "")
 
 
-def tensor(value: Any, name: str, axes: Sequence[str] | None = None, *, of: Kind = "numbers", nan: bool = False) -> Tensor:
-    """``value`` itself, if it is a tensor of that kind with that many axes and without NaN (a GPU waits where it is looked for).
+def tensor(value: Any, name: str, axes: Sequence[str] | None = None, *, of: Kind = "numbers", finite: bool = True) -> Tensor:
+    """``value`` itself, if it is a tensor of that kind with that many axes, all finite (a GPU waits where that is looked for).
 
     Args:
         value: what was given.
         name: of the argument, for the message.
         axes: a letter for each, such as ``("N", "D")``; any number of them where it is None.
         of: what the tensor holds. Numbers are floating point (16, 32 or 64 bits) or integers.
-        nan: may there be NaN in it? For losses: what they give is then NaN as well, and the training loop says what to do.
+        finite: must all be finite? Not for losses: what they give is then NaN as well, and the training loop says what to do.
 
     Raises:
         TypeError: for anything but a tensor of that kind.
-        ValueError: for another number of axes, or NaN.
+        ValueError: for another number of axes, or values that are NaN or infinite.
     """
-    kinds = {"numbers": FLOATING + INTEGERS, "booleans": (torch.bool,), "integers": INTEGERS, "8-bit": (torch.uint8,)}[of]
-    of = "8-bit numbers (torch.uint8)" if of == "8-bit" else of
-    if not isinstance(value, Tensor) or value.dtype not in kinds:
-        raise TypeError(f"{name}: a tensor of {of} is expected{_shape(axes)}, but this is {described(value)}.")
+    words, types = KINDS[of]
+    if not isinstance(value, Tensor) or value.dtype not in types:
+        raise TypeError(f"{name}: a tensor of {words} is expected{_shape(axes)}, but this is {described(value)}.")
     if axes is not None and value.dim() != len(axes):
         raise ValueError(f"{name}: the shape {tuple(value.shape)} was given, but {_shape(axes).removeprefix(', ')} is expected.")
-    if not nan and value.dtype in FLOATING and bool(value.isnan().any()):
-        raise ValueError(f"{name}: {int(value.isnan().sum())} of {value.numel()} values are NaN, which is no number.")
+    if finite and value.dtype in FLOATING and not bool(value.isfinite().all()):
+        raise ValueError(f"{name}: {int((~value.isfinite()).sum())} of {value.numel()} values are NaN or infinite.")
     return value
 
 

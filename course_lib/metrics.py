@@ -78,12 +78,13 @@ def roc(distances: Tensor, same: Tensor) -> tuple[np.ndarray, np.ndarray, np.nda
         raise ValueError(f"distances {tuple(distances.shape)} and same {tuple(same.shape)} differ in shape: both are of the same pairs.")
     if bool(same.all()) or not bool(same.any()):
         raise ValueError("pairs of one identity and pairs of two are needed, but all are of one kind.")
-    distances = distances.detach().cpu()
-    exact = distances if distances.dtype == torch.float64 else distances.float()  # the type in which γ is later compared with them
-    accepted, correct, scores = roc_curve(same.cpu().numpy(), -exact.double().numpy(), drop_intermediate=False)
-    # scikit-learn accepts what is at most -score: what is below the next larger distance.
-    above = np.nextafter(exact.max().numpy(), np.inf)
-    return accepted, 1 - correct, np.append(-scores[1:], float(above))
+    exact = distances.detach().cpu().double().numpy()
+    accepted, correct, scores = roc_curve(same.cpu().numpy(), -exact, drop_intermediate=False)
+    # scikit-learn accepts what is at most -score: what is below the next larger distance. Above the largest one lies a number that is
+    # larger in the type of the distances too, with which γ is compared.
+    kind = torch.finfo(distances.dtype if distances.is_floating_point() else torch.float64)
+    above = exact.max() + max(2 * kind.eps * abs(exact.max()), kind.tiny)
+    return accepted, 1 - correct, np.append(-scores[1:], above)
 
 
 def eer(distances: Tensor, same: Tensor) -> tuple[float, float]:

@@ -151,6 +151,7 @@ def uniform_sigma(low: float, high: float, count: int, generator: torch.Generato
     """
     require_sigma(low)
     require_sigma(high)
+    count = checks.whole(count, "count", 0, 2**31)
     if low > high:
         raise ValueError(f"the range of sigma is ({low:g}, {high:g}): its lower end is above its upper end.")
     return low + (high - low) * torch.rand(count, generator=generator, device=generator.device)

@@ -32,7 +32,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from course_lib import camera, noise, rng
-from course_lib.batches import ImagePool
+from course_lib.batches import ImagePool, require_eight_bit
 from course_lib.data import Dataset
 from course_lib.denoising import common, evaluation
 from course_lib.rng import Draws
@@ -141,7 +141,7 @@ class CBDNet(nn.Module):
         level = self.estimator(noisy).float()
         return noisy + self.denoiser(torch.cat([noisy, level.to(noisy.dtype)], dim=1)).float(), level
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def denoise(self, noisy: Tensor, sigma: float | None = None, *, level: Tensor | None = None) -> Tensor:
         """The clean estimate of colour images of any size; sides are mirrored up to a multiple of 4 and cut again.
 
@@ -172,7 +172,7 @@ class CBDNet(nn.Module):
         clean = images + self.denoiser(torch.cat([images, told], dim=1))
         return clean[..., : size[0], : size[1]].to(noisy.device)
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def level(self, noisy: Tensor) -> Tensor:
         """The estimated noise level of every pixel and channel, in the shape of ``noisy``; errors as :meth:`denoise`."""
         images, size = self._ready(noisy)
@@ -226,7 +226,7 @@ def prepare(
     Raises:
         ValueError: for images that are not in colour, or are smaller than a patch.
     """
-    stacked = [torch.cat(pair) for pair in pairs]  # a patch is cut from both at once
+    stacked = [torch.cat(require_eight_bit(pair)) for pair in pairs]  # a patch is cut from both at once
     if any(both.shape[0] != 6 for both in stacked):
         raise ValueError(f"pairs have {sorted({both.shape[0] for both in stacked})} channels together, but two colour images have 6.")
     clean = common.pool(images, 3, settings.patch_size, settings.scales)
@@ -269,5 +269,9 @@ def step(model: nn.Module, batch: Batch, settings: Settings) -> tuple[Tensor, di
 
 
 def evaluate(model: CBDNet, noisy: Sequence[Tensor], clean: Sequence[Tensor], *, indices: Sequence[int] | None = None) -> list[float]:
-    """PSNR in dB of real photographs ``(C, H, W)``; see :func:`course_lib.denoising.evaluation.psnr_of_pairs`."""
+    """PSNR in dB of real photographs ``(C, H, W)``; arguments and errors as :func:`course_lib.denoising.evaluation.psnr_of_pairs`.
+
+    ``TypeError`` for another network.
+    """
+    common.require_network(model, CBDNet)
     return evaluation.psnr_of_pairs(model.denoise, noisy, clean, indices=indices, device=next(model.parameters()).device)

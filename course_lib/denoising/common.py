@@ -7,11 +7,10 @@ from collections.abc import Callable, Iterable, Sequence
 import torch
 from torch import Tensor, nn
 
-from course_lib import metrics, noise
+from course_lib import checks, metrics, noise
 from course_lib.batches import ImagePool
 from course_lib.data import Dataset
 from course_lib.denoising import evaluation
-from course_lib.noise import require_images
 
 
 def require_input(network: nn.Module, noisy: Tensor) -> None:
@@ -19,10 +18,10 @@ def require_input(network: nn.Module, noisy: Tensor) -> None:
 
     Raises:
         TypeError: for integer images.
-        ValueError: for a wrong number of dimensions or channels, or no pixels.
+        ValueError: for a wrong number of dimensions or channels, no pixels, NaN, or images on the 0–255 scale.
         RuntimeError: in training mode, where batch normalisation would use and change the statistics of ``noisy``.
     """
-    require_images(noisy, "noisy images")
+    checks.require_images(noisy, "noisy images", wait=True)
     if noisy.shape[1] != network.channels:
         raise ValueError(
             f"noisy images have {noisy.shape[1]} channels, but this network was made for {network.channels} "
@@ -30,6 +29,14 @@ def require_input(network: nn.Module, noisy: Tensor) -> None:
         )
     if network.training and any(name.endswith("running_var") for name, _ in network.named_buffers()):
         raise RuntimeError("the network is in training mode: call its eval() before denoise, or its batch statistics change.")
+
+
+def require_network(model: nn.Module, kind: type[nn.Module]) -> None:
+    """Raise ``TypeError`` unless ``model`` is a network of this method: what evaluates one knows what it is made of."""
+    if not isinstance(model, kind):
+        raise TypeError(
+            f"the network is {checks.described(model)}, but a {kind.__name__} is expected: every network is evaluated by its own method."
+        )
 
 
 def require_shape(depth: int, width: int, channels: int, sigma_255: tuple[float, float], scales: tuple[float, ...]) -> None:
@@ -45,7 +52,7 @@ def require_shape(depth: int, width: int, channels: int, sigma_255: tuple[float,
         raise ValueError(f"scales = {scales}: give one or more positive factors, such as 1,0.5.")
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def without_residual(network: nn.Module, noisy: Tensor) -> Tensor:
     """ŷ = z − R(z) ``(B, C, H, W)``, for a network whose ``forward`` returns the residual R(z); errors as :func:`require_input`.
 
@@ -66,8 +73,9 @@ def psnr(
     seed: int,
 ) -> list[float]:
     """What ``evaluate`` of a method returns: PSNR in dB of each image ``(C, H, W)`` by the folded network, on the device of ``model``."""
+    plain, sigma = folded(model), noise.from_255(sigma_255)
     device = next(model.parameters()).device
-    denoise, sigma = folded(model).to(device).denoise, noise.from_255(sigma_255)
+    denoise = plain.to(device).denoise
     return evaluation.psnr_per_image(denoise, images, sigma, protocol=protocol, indices=indices, seed=seed, device=device)
 
 
@@ -99,8 +107,13 @@ def orthogonal(kernel: Tensor, *, centred: bool, gain: float, generator: torch.G
 
 
 def pool(images: Dataset | Iterable[Tensor], channels: int, patch_size: int, scales: tuple[float, ...]) -> ImagePool:
-    """Training images, uint8 ``(C, H, W)``, as the pool from which batches are cut; ``ValueError`` for other channels."""
-    made = ImagePool(getattr(images, "images", images), patch_size, scales)
+    """Training images, uint8 ``(C, H, W)``, as the pool from which batches are cut.
+
+    Raises:
+        TypeError: for images that are not uint8.
+        ValueError: for other channels, a wrong shape, images smaller than a patch, or noisy photographs.
+    """
+    made = ImagePool(images, patch_size, scales)
     if made.channels != channels:
         raise ValueError(f"channels = {channels}, but the training images have {made.channels}.")
     return made

@@ -116,7 +116,7 @@ class FFDNet(nn.Module):
         sub_images = F.pixel_unshuffle(noisy, 2)
         return F.pixel_shuffle(self.layers(torch.cat([sub_images, noise_level_map], dim=1)).float(), 2)
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def denoise(self, noisy: Tensor, sigma: float | Tensor) -> Tensor:
         """The clean estimate of images of any size; odd sides are continued by one pixel and cut again.
 
@@ -192,6 +192,9 @@ def evaluate(
         sigma_255: noise on the 0–255 scale.
         indices: numbers of the images to measure, None for all.
         seed: of the test noise.
+
+    Raises:
+        TypeError, ValueError: for another network, and as :func:`course_lib.denoising.evaluation.psnr_per_image`.
     """
     return common.psnr(model, folded, images, sigma_255, protocol="quantised", indices=indices, seed=seed)
 
@@ -199,8 +202,9 @@ def evaluate(
 def folded(model: FFDNet) -> FFDNet:
     """The same function without batch normalisation; see :func:`course_lib.denoising.published.convolutions`.
 
-    It has 485,316 parameters in gray and 852,108 in colour. Returns a new network in evaluation mode.
+    It has 485,316 parameters in gray and 852,108 in colour. Returns a new network in evaluation mode. ``TypeError`` for another network.
     """
+    common.require_network(model, FFDNet)
     return from_published(model.state_dict(), eps=BN_EPS)
 
 

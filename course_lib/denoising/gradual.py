@@ -27,7 +27,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from course_lib import metrics, noise, rng
+from course_lib import checks, metrics, noise, rng
 from course_lib.batches import ImagePool, to_float
 from course_lib.data import Dataset
 from course_lib.denoising import common, evaluation
@@ -102,7 +102,7 @@ class GradualDenoiser(nn.Module):
         """The clean estimate of ``noisy`` (B, C, H, W), in the same shape, float32 whatever autocast does."""
         return noisy + self.estimates(noisy).sum(0)
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def denoise(self, noisy: Tensor, sigma: float | None = None) -> Tensor:
         """The clean estimate ``(B, C, H, W)``, of any height and width, on the device of ``noisy``; σ is not used.
 
@@ -112,7 +112,7 @@ class GradualDenoiser(nn.Module):
         common.require_input(self, noisy)
         return self(noisy.to(next(self.parameters()))).to(noisy.device)
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def gradually(self, noisy: Tensor) -> Tensor:
         """The image after each layer, the noisy one first: ``(depth + 1, B, C, H, W)``; errors as :meth:`denoise`."""
         common.require_input(self, noisy)
@@ -164,8 +164,13 @@ def evaluate(
         seed: of the test noise.
 
     Raises:
+        TypeError: for images that are not uint8, or another network.
         ValueError: unless exactly one kind of noise is given, or for an image that is all border.
     """
+    common.require_network(model, GradualDenoiser)
+    checks.number(sigma_255, "sigma_255", 0)
+    checks.number(peak, "peak", 0)
+    border = checks.whole(border, "border", 0)
     if (sigma_255 > 0) == (peak > 0):
         raise ValueError(f"sigma_255 = {sigma_255}, peak = {peak}: give one of them, positive.")
     device, values = next(model.parameters()).device, []

@@ -27,8 +27,8 @@ def pairwise(a: Tensor, b: Tensor) -> Tensor:
         TypeError: for anything but tensors of numbers.
         ValueError: for other shapes, or rows of two lengths.
     """
-    checks.tensor(a, "a", ("M", "D"), nan=True)
-    checks.tensor(b, "b", ("N", "D"), nan=True)
+    checks.tensor(a, "a", ("M", "D"), finite=False)
+    checks.tensor(b, "b", ("N", "D"), finite=False)
     if a.shape[1] != b.shape[1]:
         raise ValueError(f"a {tuple(a.shape)} and b {tuple(b.shape)}: rows of one length are expected, (M, D) and (N, D).")
     kind = torch.promote_types(torch.promote_types(a.dtype, b.dtype), torch.float32)  # of the result

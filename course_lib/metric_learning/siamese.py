@@ -67,7 +67,7 @@ def contrastive(distance: Tensor, different: Tensor, margin: float) -> Tensor:
 
 def _labels(distance: Tensor, different: Tensor, margin: float) -> Tensor:
     """y of the losses, in the type of the distances; errors as :func:`contrastive`."""
-    checks.tensor(distance, "distance", ("N",), nan=True)
+    checks.tensor(distance, "distance", ("N",), finite=False)
     known = getattr(different, "dtype", None) == torch.bool
     checks.tensor(different, "different", ("N",), of="booleans" if known else "numbers")
     checks.number(margin, "margin", 0, inside=True)

@@ -82,7 +82,7 @@ def _mined(violations: Tensor, valid: Tensor, nonzero: bool) -> Mined:
 
 def _require(compared: Tensor, labels: Tensor, margin: float, *, name: str = "distance", axes: tuple[str, str] = ("B", "B")) -> None:
     """Raise unless these are what a mining takes: distances ``(B, B)`` or embeddings ``(B, D)``, and labels ``(B,)``."""
-    checks.tensor(compared, name, axes, nan=True)
+    checks.tensor(compared, name, axes, of="floating", finite=False)
     checks.tensor(labels, "labels", ("B",), of="integers")
     checks.number(margin, "margin", 0)
     if len(labels) != len(compared) or (axes[0] == axes[1] and compared.shape[0] != compared.shape[1]):
@@ -126,7 +126,7 @@ def random_triplets(distance: Tensor, labels: Tensor, margin: float, scores: Ten
         TypeError, ValueError: as for :func:`all_triplets`.
     """
     _require(distance, labels, margin)
-    if checks.tensor(scores, "scores", ("B", "B"), nan=True).shape != distance.shape:
+    if checks.tensor(scores, "scores", ("B", "B"), finite=False).shape != distance.shape:
         raise ValueError(f"scores are {tuple(scores.shape)}, but must be as many as the distances, {tuple(distance.shape)}.")
     positive, negative = _relations(labels)
     anchor, other = positive.nonzero(as_tuple=True)
