@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from course_lib import checks
 from course_lib.data.dataset import DataError
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ def open_image(path: str | Path, *, color: bool | None = None) -> Tensor:
         >>> photo = batches.to_float(image)[None]  # doctest: +SKIP
     """
     if not isinstance(path, str | Path):
-        raise TypeError(f"path is {path!r}, but the name of a file is expected.")
+        raise TypeError(f"path is {checks.described(path)}, but the name of a file is expected.")
     if color not in (None, True, False):
         raise TypeError(f"color is {color!r}, but True (three channels), False (one) or None (as in the file) is expected.")
     file = Path(path).expanduser()
