@@ -136,10 +136,15 @@ class FFDNet(nn.Module):
         common.require_input(self, noisy)
         height, width = noisy.shape[-2:]
         even = (0, width % 2, 0, height % 2)
-        image = F.pad(noisy, even, mode="replicate").to(next(self.parameters()))
-        told = torch.as_tensor(as_map(sigma, noisy)).to(image).expand(len(noisy), 1, height, width)
-        level_map = F.avg_pool2d(F.pad(told, even, mode="replicate"), 2)  # the network works at half resolution
-        return self(image, level_map)[..., :height, :width].to(noisy.device)
+        weights = next(self.parameters())
+        told = torch.as_tensor(as_map(sigma, noisy)).to(noisy).expand(len(noisy), 1, height, width)
+        image, told = (F.pad(one, even, mode="replicate") for one in (noisy, told))
+
+        def restored(image: Tensor, told: Tensor) -> Tensor:
+            level_map = F.avg_pool2d(told.to(weights), 2)  # the network works at half resolution
+            return self(image.to(weights), level_map).to(noisy.device)
+
+        return common.in_tiles(restored, image, told, radius=2 * common.reach(self) + 1, multiple=2)[..., :height, :width]
 
 
 @torch.no_grad()

@@ -110,7 +110,8 @@ class GradualDenoiser(nn.Module):
             TypeError, ValueError: see :func:`course_lib.denoising.common.require_input`.
         """
         common.require_input(self, noisy)
-        return self(noisy.to(next(self.parameters()))).to(noisy.device)
+        weights = next(self.parameters())
+        return common.in_tiles(lambda part: self(part.to(weights)).to(part.device), noisy, radius=common.reach(self))
 
     @torch.no_grad()
     def gradually(self, noisy: Tensor) -> Tensor:
