@@ -134,7 +134,7 @@ def poisson(clean: Tensor, peak: float, generator: torch.Generator) -> Tensor:
         ValueError: for a wrong shape, negative intensities, or a peak that is not positive, or above ``LARGEST_PEAK``.
     """
     require_images(clean, "clean images")
-    checks.number(peak, "peak, the photons that the brightest pixel expects,", 0, LARGEST_PEAK, inside=True)
+    checks.number(peak, "peak", 0, LARGEST_PEAK, inside=True)
     if clean.device.type == "cpu" and bool((clean < 0).any()):
         raise ValueError("clean images have negative intensities: no number of photons is negative.")
     light = clean if clean.dtype == torch.float64 else clean.float()  # 16 bits cannot count

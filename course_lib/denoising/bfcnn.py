@@ -166,7 +166,7 @@ def filter_at(model: nn.Module, noisy: Tensor, row: int, column: int) -> Tensor:
         TypeError: for integer images.
         ValueError: for more than one gray image, or a pixel outside of it.
     """
-    common.require_input(model, noisy)
+    checks.require_images(noisy, "noisy")
     row, column = checks.whole(row, "row"), checks.whole(column, "column")
     if noisy.shape[:2] != (1, 1) or not (0 <= row < noisy.shape[2] and 0 <= column < noisy.shape[3]):
         raise ValueError(
