@@ -7,10 +7,13 @@ loop over images, a worker process or a copy from the host.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from course_lib import checks
 
 
 def to_float(images: Tensor) -> Tensor:
@@ -19,15 +22,48 @@ def to_float(images: Tensor) -> Tensor:
     Raises:
         TypeError: unless the images are uint8.
     """
-    if images.dtype != torch.uint8:
-        array = "" if isinstance(images, Tensor) else " of a NumPy array: torch.from_numpy makes a tensor of it"
-        raise TypeError(f"images are {images.dtype}{array}, but 8-bit images (torch.uint8) are expected.")
+    if not isinstance(images, Tensor) or images.dtype != torch.uint8:
+        raise TypeError(
+            f"images are {checks.described(images)}, but 8-bit images (torch.uint8) are expected: batches.to_uint8 makes them of a tensor "
+            "on the [0, 1] scale."
+        )
     return images.float() / 255
 
 
 def to_uint8(images: Tensor) -> Tensor:
-    """Images in [0, 1], clamped and rounded to 8 bit, of the same shape."""
+    """Images in [0, 1], clamped and rounded to 8 bit, of the same shape.
+
+    Raises:
+        TypeError: unless the images are floating point: 8-bit ones would become black and white.
+        ValueError: for NaN or infinite values, and for images on the 0–255 scale (not looked at on a GPU).
+    """
+    if not isinstance(images, Tensor) or images.dtype not in checks.FLOATING:
+        raise TypeError(f"images are {checks.described(images)}, but floating-point images in [0, 1] are expected.")
+    if images.device.type == "cpu" and images.numel():
+        checks.require_scale(images)
     return (images.clamp(0, 1) * 255).round().to(torch.uint8)
+
+
+def require_eight_bit(images) -> list[Tensor]:
+    """The images as a list, if they are uint8 tensors ``(C, H, W)`` or one ``(N, C, H, W)``; a data set stands for its images.
+
+    Raises:
+        TypeError: for images that are not uint8 tensors.
+        ValueError: for another shape, or the noisy photographs of a data set that has their clean counterparts beside them.
+    """
+    if getattr(images, "truth", None) is not None:
+        raise ValueError(f"the images of {images.name} are noisy, and their truth is beside them: they are not to be taken for clean ones.")
+    images = getattr(images, "images", images)
+    if isinstance(images, str | bytes) or not isinstance(images, Iterable) or getattr(images, "shape", None) == ():
+        raise TypeError(f"images are {checks.described(images)}, but 8-bit images (C, H, W) are expected.")
+    images = list(images)  # an iterator can be used once only
+    for image in images:
+        if isinstance(image, Tensor) and image.dim() != 3:
+            raise ValueError(
+                f"an image has shape {tuple(image.shape)}, but (C, H, W) is expected: add the channel of a gray one with image[None]."
+            )
+        checks.tensor(image, "an image", ("C", "H", "W"), of="8-bit")
+    return images
 
 
 def resized(image: Tensor, scale: float) -> Tensor:
@@ -66,13 +102,8 @@ class ImagePool:
     """
 
     def __init__(self, images, patch_size: int, scales: tuple[float, ...] = (1.0,)):
-        images = list(images)  # an iterator would be used up by the first scale
-        for image in images:
-            if image.dim() != 3:
-                raise ValueError(
-                    f"an image has shape {tuple(image.shape)}, but (C, H, W) is expected: add the channel of a gray one with image[None]."
-                )
-            to_float(image[:, :1, :1])  # raises TypeError for anything but uint8
+        images = require_eight_bit(images)
+        scales = tuple(checks.number(scale, "scales", 0, 100, inside=True) for scale in scales)
         pyramid = [resized(image, scale) for scale in scales for image in images]
         if not pyramid:
             raise ValueError("there are no images to cut patches from.")
@@ -80,6 +111,7 @@ class ImagePool:
             raise ValueError(
                 f"images have {sorted({image.shape[0] for image in pyramid})} channels: give all gray or all colour images."
             )
+        patch_size = checks.whole(patch_size, "patch_size")
         small = min(min(image.shape[-2:]) for image in pyramid)
         if not 1 <= patch_size <= small:
             raise ValueError(
@@ -146,11 +178,11 @@ class IdentityPool:
     """
 
     def __init__(self, images: Tensor, identities: Tensor):
-        if images.dim() != 4 or not len(images):
-            raise ValueError(f"images have shape {tuple(images.shape)}, but (N, C, H, W) with N ≥ 1 is expected.")
-        if identities.shape != images.shape[:1] or identities.is_floating_point():
-            raise ValueError(f"there are {len(images)} images, but identities are {tuple(identities.shape)} of {identities.dtype}.")
-        to_float(images[:1, :1, :1, :1])  # raises TypeError for anything but uint8
+        checks.tensor(images, "images", ("N", "C", "H", "W"), of="8-bit")
+        if not len(images):
+            raise ValueError("there are no images to draw batches from.")
+        if checks.tensor(identities, "identities", ("N",), of="integers").shape != images.shape[:1]:
+            raise ValueError(f"there are {len(images)} images, but {len(identities)} identities.")
         order = identities.argsort(stable=True)
         self.images = images[order]
         self.names, counts = identities[order].unique_consecutive(return_counts=True)
@@ -201,7 +233,15 @@ def shots(
 
     Returns:
         Images in the shape of ``images``; what comes in from outside continues the border.
+
+    Raises:
+        TypeError: for integer images, or a strength that is no number.
+        ValueError: for images of a wrong shape or scale, or a strength that is negative, or too large to mean anything.
     """
+    checks.require_images(images)
+    checks.number(shift, "shift", 0, 1)
+    checks.number(angle, "angle", 0, 180)
+    checks.number(light, "light", 0, 1)
     count, device = len(images), images.device
 
     def uniform(most: float) -> Tensor:
@@ -211,7 +251,8 @@ def shots(
     height, width = images.shape[-2:]
     cos, sin = turn.cos(), turn.sin()
     matrix = torch.stack([cos, -sin * height / width, right, sin * width / height, cos, down], dim=1).view(-1, 2, 3)
-    grid = F.affine_grid(matrix, list(images.shape), align_corners=False)
-    moved = F.grid_sample(images, grid, mode="bilinear", padding_mode="border", align_corners=False)
+    exact = images if images.dtype == torch.float64 else images.float()  # 16 bits are too few for where a pixel comes from
+    grid = F.affine_grid(matrix.to(exact), list(images.shape), align_corners=False)
+    moved = F.grid_sample(exact, grid, mode="bilinear", padding_mode="border", align_corners=False)
     contrast, brightness = (uniform(light).view(-1, 1, 1, 1) for _ in range(2))
-    return ((1 + contrast) * moved + brightness).clamp(0, 1)
+    return ((1 + contrast) * moved + brightness).clamp(0, 1).to(images)

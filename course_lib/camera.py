@@ -20,7 +20,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from course_lib.noise import require_images
+from course_lib import checks
+from course_lib.checks import require_images
 
 PATTERNS = ("RGGB", "GRBG", "GBRG", "BGGR")
 """The orders of the Bayer mosaic, each by the colours of the upper left 2×2 pixels, row by row."""
@@ -28,7 +29,10 @@ PATTERNS = ("RGGB", "GRBG", "GBRG", "BGGR")
 
 def _per_image(values: float | Tensor, images: Tensor, name: str, low: float, high: float) -> Tensor:
     """``values``, one for all images or for each or for each channel of each, as ``(1 or B, 1 or C, 1, 1)``."""
-    tensor = torch.as_tensor(values, dtype=images.dtype, device=images.device)
+    if not isinstance(values, Tensor):
+        several = isinstance(values, list | tuple)
+        values = torch.tensor([checks.number(v, name) for v in values] if several else checks.number(values, name), dtype=torch.float64)
+    tensor = checks.tensor(values, name, finite=False).to(images)
     if tensor.numel() and not bool(((tensor >= low) & (tensor <= high)).all()):
         raise ValueError(f"{name} = {values}, but it must lie in {low:g} to {high:g}.")
     if tensor.dim() == 0:
@@ -127,11 +131,13 @@ def demosaic(measured: Tensor, pattern: str) -> Tensor:
 
     Raises:
         TypeError: for integer images.
-        ValueError: for more than one channel, or an unknown pattern.
+        ValueError: for more than one channel, less than 2×2 pixels, or an unknown pattern.
     """
     require_images(measured, "measured images")
     if measured.shape[1] != 1:
         raise ValueError(f"measured images have {measured.shape[1]} channels, but the mosaic of a sensor has 1.")
+    if min(measured.shape[-2:]) < 2:
+        raise ValueError(f"measured images have {measured.shape[-2]}×{measured.shape[-1]} pixels, but the mosaic's block has 2×2.")
     mask = bayer(*measured.shape[-2:], pattern, measured.device).to(measured.dtype)
     square = torch.tensor([[1.0, 2, 1], [2, 4, 2], [1, 2, 1]], dtype=measured.dtype, device=measured.device)
     cross = torch.tensor([[0.0, 1, 0], [1, 4, 1], [0, 1, 0]], dtype=measured.dtype, device=measured.device)

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from course_lib import devices
+from course_lib import checks, devices
 from course_lib.batches import to_float
 from course_lib.data import Dataset
 from course_lib.rng import Draws
@@ -30,14 +30,16 @@ class LabelledPool:
     """
 
     def __init__(self, images: Tensor, labels: Tensor, classes: int):
-        if not isinstance(images, Tensor) or images.dim() != 4 or not len(images):
-            shape = tuple(images.shape) if isinstance(images, Tensor) else "of several sizes"
-            raise ValueError(f"images have shape {shape}, but (N, C, H, W) with N ≥ 1 is expected: make them of one size.")
-        if labels.shape != images.shape[:1] or labels.is_floating_point():
-            raise ValueError(f"there are {len(images)} images, but labels are {tuple(labels.shape)} of {labels.dtype}.")
+        if isinstance(images, tuple):
+            raise ValueError("images are of several sizes, but (N, C, H, W) is expected: make them of one size.")
+        checks.tensor(images, "images", ("N", "C", "H", "W"), of="8-bit")
+        if not len(images):
+            raise ValueError("there are no images to draw batches from.")
+        if checks.tensor(labels, "labels", ("N",), of="integers").shape != images.shape[:1]:
+            raise ValueError(f"there are {len(images)} images, but {len(labels)} labels.")
+        classes = checks.whole(classes, "classes", 1)
         if int(labels.min()) < 0 or int(labels.max()) >= classes:
             raise ValueError(f"labels are {int(labels.min())} to {int(labels.max())}, but there are classes = {classes}, numbered from 0.")
-        to_float(images[:1, :1, :1, :1])  # raises TypeError for anything but uint8
         self.images, self.labels, self.classes = images, labels.long(), classes
 
     @classmethod
@@ -91,10 +93,10 @@ def crops(images: Tensor, padding: int, generator: torch.Generator) -> Tensor:
         Images in the shape of ``images``.
 
     Raises:
-        ValueError: for a negative padding.
+        TypeError, ValueError: for anything but a tensor of that shape, or a padding that is no whole number of at least 0.
     """
-    if padding < 0:
-        raise ValueError(f"padding = {padding}, but it must be at least 0 pixels.")
+    checks.tensor(images, "images", ("B", "C", "H", "W"), finite=False)
+    padding = checks.whole(padding, "padding", 0, max(images.shape[-2:]))
     count, _, height, width = images.shape
     device = images.device
     offset = torch.randint(2 * padding + 1, (2, count, 1), generator=generator, device=device)
@@ -107,6 +109,11 @@ def crops(images: Tensor, padding: int, generator: torch.Generator) -> Tensor:
 
 
 def flips(images: Tensor, generator: torch.Generator) -> Tensor:
-    """Every image ``(C, H, W)`` of a batch, or its mirror image, each with probability 1/2, in the shape of ``images``."""
+    """Every image ``(C, H, W)`` of a batch, or its mirror image, each with probability 1/2, in the shape of ``images``.
+
+    Raises:
+        TypeError, ValueError: for anything but a tensor of that shape.
+    """
+    checks.tensor(images, "images", ("B", "C", "H", "W"), finite=False)
     mirrored = torch.randint(2, (len(images), 1, 1, 1), generator=generator, device=images.device).bool()
     return torch.where(mirrored, images.flip(-1), images)

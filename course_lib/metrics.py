@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from course_lib.noise import require_images
+from course_lib import checks
 
 Protocol = Literal["quantised", "clamped", "raw"]
 
@@ -17,9 +17,9 @@ Protocol = Literal["quantised", "clamped", "raw"]
 
 
 def _require_pair(estimate: Tensor, clean: Tensor) -> None:
-    """Raise unless both are floating-point images of one shape."""
-    require_images(estimate, "estimates")
-    require_images(clean, "clean images")
+    """Raise unless both are floating-point images of one shape, numbers on the [0, 1] scale."""
+    checks.require_images(estimate, "estimates", wait=True)
+    checks.require_images(clean, "clean images", wait=True)
     if estimate.shape != clean.shape:
         raise ValueError(f"estimates {tuple(estimate.shape)} and clean images {tuple(clean.shape)} differ in shape.")
 
@@ -40,7 +40,7 @@ def psnr(estimate: Tensor, clean: Tensor, *, protocol: Protocol) -> Tensor:
 
     Raises:
         TypeError: for integer images.
-        ValueError: for a wrong or differing shape, or an unknown protocol.
+        ValueError: for a wrong or differing shape, NaN or infinite values, images on the 0–255 scale, or an unknown protocol.
     """
     _require_pair(estimate, clean)
     estimate, clean = estimate.float(), clean.float()
@@ -64,27 +64,34 @@ def roc(distances: Tensor, same: Tensor) -> tuple[np.ndarray, np.ndarray, np.nda
         same: ``(N,)`` booleans: is it a pair of one identity?
 
     Returns:
-        (false accept rate, false reject rate, γ), three arrays of one length, γ ascending.
+        (false accept rate, false reject rate, γ), three arrays of one length, γ ascending: each distance that occurs, below which
+        are all smaller ones and not itself, and at last a γ above all.
 
     Raises:
-        ValueError: unless there are pairs of both kinds, and as many booleans as distances.
+        TypeError: for anything but tensors of numbers and of booleans.
+        ValueError: unless there are pairs of both kinds, and as many booleans as distances, none of which is NaN.
     """
     from sklearn.metrics import roc_curve
 
-    if distances.dim() != 1 or same.shape != distances.shape or same.dtype != torch.bool:
-        raise ValueError(
-            f"distances {tuple(distances.shape)} and same {tuple(same.shape)} of {same.dtype}: (N,) and (N,) booleans are expected."
-        )
+    checks.tensor(distances, "distances", ("N",))
+    if checks.tensor(same, "same", ("N",), of="booleans").shape != distances.shape:
+        raise ValueError(f"distances {tuple(distances.shape)} and same {tuple(same.shape)} differ in shape: both are of the same pairs.")
     if bool(same.all()) or not bool(same.any()):
         raise ValueError("pairs of one identity and pairs of two are needed, but all are of one kind.")
-    accepted, correct, scores = roc_curve(same.cpu().numpy(), -distances.detach().cpu().double().numpy(), drop_intermediate=False)
-    return accepted, 1 - correct, -scores
+    exact = distances.detach().cpu().double().numpy()
+    accepted, correct, scores = roc_curve(same.cpu().numpy(), -exact, drop_intermediate=False)
+    # scikit-learn accepts what is at most -score: what is below the next larger distance. Above the largest one lies a number that is
+    # larger in the type of the distances too, with which γ is compared.
+    kind = torch.finfo(distances.dtype if distances.is_floating_point() else torch.float64)
+    above = exact.max() + max(2 * kind.eps * abs(exact.max()), kind.tiny)
+    return accepted, 1 - correct, np.append(-scores[1:], above)
 
 
 def eer(distances: Tensor, same: Tensor) -> tuple[float, float]:
     """Equal error rate, and the γ at which it is reached: where false accepts are as frequent as false rejects.
 
-    Between two neighbouring thresholds both rates are interpolated linearly. Shapes, arguments and errors as :func:`roc`.
+    Between two neighbouring thresholds both rates are interpolated linearly, and γ is the upper of them: with it at least as many
+    false accepts as false rejects. Shapes ``(N,)``, arguments and errors as :func:`roc`.
     """
     false_accept, false_reject, gamma = roc(distances, same)
     gap = false_accept - false_reject  # from -1 to 1, never falling
@@ -109,9 +116,13 @@ def cmc(distances: Tensor, queries: Tensor, identities: Tensor) -> Tensor:
         wrong identity counts as the nearer one.
 
     Raises:
-        ValueError: where a query's identity is not enrolled, or shapes do not fit.
+        TypeError: for anything but tensors of numbers and of integers.
+        ValueError: where a query's identity is not enrolled, a distance is NaN, or shapes do not fit.
     """
-    if distances.shape != (len(queries), len(identities)) or len(identities.unique()) != len(identities):
+    checks.tensor(distances, "distances", ("Q", "U"))
+    checks.tensor(queries, "queries", ("Q",), of="integers")
+    checks.tensor(identities, "identities", ("U",), of="integers")
+    if distances.shape != (len(queries), len(identities)) or len(identities.unique()) != len(identities) or not len(queries):
         raise ValueError(
             f"distances are {tuple(distances.shape)}, expected was (queries, different identities) = ({len(queries)}, {len(identities)})."
         )

@@ -16,46 +16,29 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from course_lib import rng
+from course_lib import checks, rng
 from course_lib.batches import to_float, to_uint8
+from course_lib.checks import LARGEST_SIGMA, require_images
+
+LARGEST_PEAK = 2.0**24
+"""Photons of the brightest pixel: float32 does not count any further, and their noise would be a fiftieth of a gray level."""
 
 Denoiser = Callable[[Tensor, float], Tensor]
 """A function ``denoiser(noisy, sigma) -> denoised`` of images ``(B, C, H, W)`` and σ, both on the [0, 1] scale."""
-
-LARGEST_SIGMA = 2.0
-"""More than this many times the range of the image is not noise but a σ written on the 0–255 scale."""
 
 
 def from_255(sigma_255: float) -> float:
     """σ on the 0–255 scale of papers, sliders, tables and command lines, as σ on the [0, 1] scale of the images.
 
+    Raises:
+        TypeError: for anything but a number.
+        ValueError: for a negative one, NaN, or one above 510, twice the range of the image.
+
     Example:
         >>> round(from_255(25), 4)
         0.098
     """
-    return sigma_255 / 255
-
-
-def require_images(images: Tensor, name: str = "images") -> None:
-    """Raise unless ``images`` are floating-point ``(B, C, H, W)``.
-
-    Raises:
-        TypeError: for anything but a tensor, and for integer images, which would round every noise value.
-        ValueError: for another number of dimensions, or no pixels.
-    """
-    if not isinstance(images, Tensor):
-        raise TypeError(f"{name} are {type(images).__name__}, but a torch tensor is expected: torch.from_numpy makes one of an array.")
-    if not torch.is_floating_point(images):
-        raise TypeError(
-            f"{name} are {images.dtype}, but must be floating point in [0, 1]: convert 8-bit images with .float() / 255 first."
-        )
-    if images.dim() != 4:
-        missing = {2: ": for one gray image (H, W) write image[None, None]", 3: ": for one image (C, H, W) write image[None]"}
-        raise ValueError(
-            f"{name} have shape {tuple(images.shape)}, but (B, C, H, W) is expected{missing.get(images.dim(), '')}."
-        )
-    if images.numel() == 0:
-        raise ValueError(f"{name} have shape {tuple(images.shape)}: there is no pixel in them.")
+    return checks.number(sigma_255, "sigma_255", 0, 255 * LARGEST_SIGMA) / 255
 
 
 def require_sigma(sigma: float | Tensor) -> None:
@@ -148,16 +131,16 @@ def poisson(clean: Tensor, peak: float, generator: torch.Generator) -> Tensor:
 
     Raises:
         TypeError: for integer images.
-        ValueError: for a wrong shape, negative intensities, or a peak that is not positive.
+        ValueError: for a wrong shape, negative intensities, or a peak that is not positive, or above ``LARGEST_PEAK``.
     """
     require_images(clean, "clean images")
-    if not peak > 0:
-        raise ValueError(f"peak = {peak}, but it must be above 0: the photons that the brightest pixel expects.")
+    checks.number(peak, "peak", 0, LARGEST_PEAK, inside=True)
     if clean.device.type == "cpu" and bool((clean < 0).any()):
         raise ValueError("clean images have negative intensities: no number of photons is negative.")
-    per_photon = clean.amax((1, 2, 3), keepdim=True) / peak
-    counts = torch.poisson(clean / per_photon.clamp(min=torch.finfo(clean.dtype).tiny), generator=generator)
-    return counts * per_photon
+    light = clean if clean.dtype == torch.float64 else clean.float()  # 16 bits cannot count
+    per_photon = light.amax((1, 2, 3), keepdim=True) / peak
+    counts = torch.poisson(light / per_photon.clamp(min=torch.finfo(light.dtype).tiny), generator=generator)
+    return (counts * per_photon).to(clean.dtype)
 
 
 def uniform_sigma(low: float, high: float, count: int, generator: torch.Generator) -> Tensor:
@@ -168,6 +151,7 @@ def uniform_sigma(low: float, high: float, count: int, generator: torch.Generato
     """
     require_sigma(low)
     require_sigma(high)
+    count = checks.whole(count, "count", 0, 2**31)
     if low > high:
         raise ValueError(f"the range of sigma is ({low:g}, {high:g}): its lower end is above its upper end.")
     return low + (high - low) * torch.rand(count, generator=generator, device=generator.device)
@@ -208,8 +192,8 @@ def bicubic(clean: Tensor, scale: int) -> Tensor:
         ValueError: for a wrong shape, or a scale that is no integer of at least 2 or does not divide the sides.
     """
     require_images(clean, "clean images")
-    if not isinstance(scale, int) or scale < 2:
-        raise ValueError(f"scale = {scale}, but it must be an integer of at least 2: by how much the sides become smaller.")
+    if isinstance(scale, bool) or not isinstance(scale, numbers.Integral) or scale < 2:
+        raise ValueError(f"scale = {scale!r}, but it must be an integer of at least 2: by how much the sides become smaller.")
     height, width = clean.shape[-2:]
     if height % scale or width % scale:
         raise ValueError(
@@ -232,15 +216,16 @@ def jpeg(clean: Tensor, quality: int | Sequence[int]) -> Tensor:
 
     Raises:
         TypeError: for integer images.
-        ValueError: for a wrong shape, images that are neither gray nor colour, or a quality outside 1 to 100.
+        ValueError: for a wrong shape, images that are neither gray nor colour, or a quality that is no whole number in 1 to 100.
     """
     from PIL import Image
 
     require_images(clean, "clean images")
     if clean.shape[1] not in (1, 3):
         raise ValueError(f"images have {clean.shape[1]} channels, but JPEG takes 1 (gray) or 3 (colour).")
-    qualities = [quality] * len(clean) if isinstance(quality, int) else [int(q) for q in quality]
-    if len(qualities) != len(clean) or not all(1 <= q <= 100 for q in qualities):
+    several = getattr(quality, "ndim", 0) == 1 or isinstance(quality, list | tuple)
+    qualities = [checks.whole(q, "quality", 1, 100) for q in (quality if several else [quality] * len(clean))]
+    if len(qualities) != len(clean):
         raise ValueError(f"quality = {quality}: give a number from 1 to 100, or one for each of the {len(clean)} images.")
     decoded = np.empty((len(clean), *clean.shape[2:], clean.shape[1]), dtype=np.uint8)
     for i, pixels in enumerate(to_uint8(clean).permute(0, 2, 3, 1).cpu().numpy()):

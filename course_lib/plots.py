@@ -12,6 +12,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from course_lib import checks
+from course_lib.batches import to_uint8
+
 COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")  # Okabe and Ito: told apart by everyone
 STYLE = {
     "figure.constrained_layout.use": True,
@@ -91,18 +94,27 @@ def show(drawn, alt: str, *, photo: bool = False) -> Shown:
 
 
 def pixels(image: Tensor) -> np.ndarray:
-    """An image ``(C, H, W)`` or ``(1, C, H, W)`` in [0, 1] as uint8 ``(H, W)`` or ``(H, W, 3)``, clamped."""
-    image = image.detach().cpu().float()
-    image = image[0] if image.dim() == 4 else image
-    array = (image.clamp(0, 1) * 255).round().to(torch.uint8).permute(1, 2, 0).numpy()
+    """An image ``(C, H, W)`` or ``(1, C, H, W)`` in [0, 1], or 8-bit, as uint8 ``(H, W)`` or ``(H, W, 3)``, clamped.
+
+    Raises:
+        TypeError: for anything but a tensor of numbers.
+        ValueError: for another shape, NaN, or an image on the 0–255 scale.
+    """
+    checks.tensor(image, "an image to show", finite=False)
+    image = image[0] if image.dim() == 4 and len(image) == 1 else image
+    if image.dim() != 3 or image.shape[0] not in (1, 3) or not image.numel():
+        raise ValueError(f"an image to show has shape {tuple(image.shape)}, but (C, H, W) of 1 or 3 channels is expected.")
+    eight_bit = image.cpu() if image.dtype == torch.uint8 else to_uint8(image.detach().cpu())
+    array = eight_bit.permute(1, 2, 0).numpy()
     return array[..., 0] if array.shape[2] == 1 else array
 
 
 def photographs(panels: Mapping[str, Tensor], alt: str, *, columns: int | None = None) -> Shown:
-    """Images ``(C, H, W)`` in [0, 1] side by side, each with its title; pixel for pixel, without axes.
+    """Images ``(C, H, W)``, in [0, 1] or 8-bit, side by side, each with its title; pixel for pixel, without axes.
 
     Raises:
-        ValueError: for no images.
+        TypeError: for images that are no tensors of numbers.
+        ValueError: for no images, or one of another shape, with NaN, or on the 0–255 scale.
     """
     if not panels:
         raise ValueError("there are no images to show.")

@@ -31,7 +31,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from course_lib import rng
+from course_lib import checks, rng
 from course_lib.batches import to_float
 from course_lib.data import Dataset
 from course_lib.frozen import Frozen
@@ -167,9 +167,15 @@ def step(model: nn.Module, batch: tuple[Tensor, Tensor], settings: Settings) -> 
 
 @torch.no_grad()
 def outputs(model: nn.Module, images: Tensor, *, at_once: int = 500) -> Tensor:
-    """What ``model`` gives for uint8 images ``(N, C, H, W)``, ``at_once`` at a time: ``(N, …)`` float32, on its device."""
+    """What ``model`` gives for uint8 images ``(N, C, H, W)``, ``at_once`` at a time: ``(N, …)`` float32, on its device.
+
+    Raises:
+        TypeError, ValueError: for anything but images of that type and shape, or a result with NaN.
+    """
+    checks.tensor(images, "images", ("N", "C", "H", "W"), of="8-bit")
     weight = next(model.parameters(), torch.zeros(()))
-    return torch.cat([model(to_float(part.to(weight.device))).float() for part in images.split(at_once)])
+    parts = images.split(checks.whole(at_once, "at_once", 1))
+    return checks.tensor(torch.cat([model(to_float(part.to(weight.device))).float() for part in parts]), "the model's outputs")
 
 
 def evaluate(model: nn.Module, images: Tensor, labels: Tensor, *, indices: Sequence[int] | None = None) -> list[float]:
@@ -179,10 +185,17 @@ def evaluate(model: nn.Module, images: Tensor, labels: Tensor, *, indices: Seque
         model: a classifier, in evaluation mode.
         images: uint8 ``(N, C, H, W)``.
         labels: ``(N,)``.
-        indices: numbers of the images to look at; None for all.
+        indices: numbers of the images to look at, in any order; None for all.
+
+    Raises:
+        TypeError, ValueError: for images or labels of another type, shape or number, a number that no image has, or outputs with NaN.
     """
+    checks.tensor(images, "images", ("N", "C", "H", "W"), of="8-bit")
+    if len(checks.tensor(labels, "labels", ("N",), of="integers")) != len(images):
+        raise ValueError(f"there are {len(images)} images, but {len(labels)} labels.")
     if indices is not None:
-        images, labels = images[list(indices)], labels[list(indices)]
+        chosen = checks.indices(indices, len(images))
+        images, labels = images[chosen], labels[chosen]
     right = outputs(model, images).argmax(1).cpu() == labels.cpu()
     return (100.0 * right).tolist()
 
@@ -229,9 +242,18 @@ def neighbours(
         ``(Q, classes)``, each row with sum 1.
 
     Raises:
-        ValueError: for k below 1, a temperature that is not positive, or shapes that do not fit.
+        TypeError: for anything but tensors of numbers, and labels that are integers.
+        ValueError: for k below 1, a temperature that is not positive, NaN, a label that is no class, or shapes that do not fit.
     """
-    features, queries = features.flatten(1), queries.flatten(1)
+    for tensor, name in ((features, "features"), (queries, "queries")):
+        if checks.tensor(tensor, name).dim() < 2:
+            raise ValueError(f"{name} {tuple(tensor.shape)} do not fit: (N, d) or (N, C, H, W) is expected.")
+    checks.tensor(labels, "labels", ("N",), of="integers")
+    k, temperature = checks.whole(k, "k"), checks.number(temperature, "temperature")
+    if labels.numel() and not 0 <= int(labels.min()) <= int(labels.max()) < checks.whole(classes, "classes", 1, 2**31):
+        raise ValueError(f"labels are {int(labels.min())} to {int(labels.max())}, but there are classes = {classes}, numbered from 0.")
+    kind = torch.promote_types(torch.promote_types(features.dtype, queries.dtype), torch.float32)
+    features, queries = features.flatten(1).to(kind), queries.flatten(1).to(kind)
     if k < 1 or not temperature > 0:
         raise ValueError(f"k = {k}, temperature = {temperature}: k must be at least 1, and the temperature positive.")
     if features.shape[1] != queries.shape[1] or labels.shape != features.shape[:1]:
@@ -241,5 +263,5 @@ def neighbours(
     for part in F.normalize(queries).split(1024):  # the similarities of all at once could be more than the memory holds
         similarity, nearest = (part @ features.T).topk(min(k, len(features)), dim=1)
         votes = (similarity / temperature).softmax(1)  # the shares are those of exp(similarity / τ), and nothing overflows
-        scores.append(votes.new_zeros(len(part), classes).scatter_add_(1, labels[nearest], votes))
+        scores.append(votes.new_zeros(len(part), classes).scatter_add_(1, labels.long()[nearest], votes))
     return torch.cat(scores)

@@ -18,11 +18,33 @@ class Row:
     recorded: float  # mean
     found: float  # mean
     difference: float  # found - recorded, of the image where it is largest
+    of: int  # images that the record has of this data set
 
     @property
     def agrees(self) -> bool:
         """Is the largest difference within the tolerance of the metric?"""
         return abs(self.difference) <= reported.named(self.metric).tolerance
+
+    def __str__(self) -> str:
+        images = f"all {self.of} images" if self.images == self.of else f"{self.images} of {self.of} images"
+        return f"{self.data} {self.metric} ({images})"
+
+
+def summary(rows: Sequence[Row], left_out: Sequence[str] = ()) -> str:
+    """What was compared, over how many images, and what was not: ``rows`` of one record, and names of data sets in it without a row."""
+    wrong = [row for row in rows if not row.agrees]
+    if wrong:
+        said = f"{len(wrong)} of {len(rows)} figures DIFFER{'S' * (len(wrong) == 1)}: {', '.join(map(str, wrong))}"
+    elif rows:
+        said = f"{len(rows)} figure{'s' * (len(rows) > 1)} agree{'s' * (len(rows) == 1)}: {', '.join(map(str, rows))}"
+    else:
+        said = "no figure was compared"
+    return said + (f"; not compared: {', '.join(left_out)}" if left_out else "")
+
+
+def left_out(recipe: str, preset: str, rows: Sequence[Row]) -> list[str]:
+    """Data sets of a record of which nothing is among the ``rows`` that were compared; errors as :func:`course_lib.results.read`."""
+    return sorted(set(results.read(recipe, preset)["metrics"]) - {row.data for row in rows})
 
 
 def verify(recipe: str, preset: str, *, full: bool = False) -> list[Row]:
@@ -75,12 +97,14 @@ def _compare(record: dict, recipe: str, preset: str, network, name: str, full: b
     rows = []
     for metric, values in found.items():
         recorded, images = results.singles(record)[name].get(metric, {}), len(values)
+        total = len(recorded)
         if name in record.get("per_seed", {}):
+            total = images
             values = {f"seed {seed}": sum(values.values()) / images}
         unknown = sorted(set(values) - set(recorded))
         if unknown:
             raise results.RecordError(f"the record of {recipe} has no {metric} for {unknown[0]} of {name}: it is of other data.")
         means = [sum(figures[single] for single in values) / len(values) for figures in (recorded, values)]
         largest = max((value - recorded[single] for single, value in values.items()), key=abs)
-        rows.append(Row(name, metric, images, *means, largest))
+        rows.append(Row(name, metric, images, *means, largest, of=total))
     return rows

@@ -108,7 +108,7 @@ def test_poisson_noise_has_the_mean_and_variance_of_counts():
 
 @pytest.mark.parametrize(("peak", "image", "error", "message"), [
     (0, torch.rand(1, 1, 4, 4), ValueError, "peak = 0"), (-1, torch.rand(1, 1, 4, 4), ValueError, "peak = -1"),
-    (float("nan"), torch.rand(1, 1, 4, 4), ValueError, "above 0"), (8, -torch.rand(1, 1, 4, 4), ValueError, "negative intensities"),
+    (float("nan"), torch.rand(1, 1, 4, 4), ValueError, "peak = nan"), (8, -torch.rand(1, 1, 4, 4), ValueError, "negative intensities"),
     (8, torch.zeros(1, 1, 4, 4, dtype=torch.uint8), TypeError, "torch.uint8"), (8, torch.rand(4, 4), ValueError, r"image\[None, None\]"),
 ])  # fmt: skip
 def test_poisson_noise_that_makes_no_sense(peak, image, error, message):

@@ -80,11 +80,11 @@ def test_flips_are_the_image_or_its_mirror_image():
 @pytest.mark.parametrize(
     ("made", "error", "message"),
     [
-        (lambda: LabelledPool(images() / 255, torch.zeros(10).long(), 2), TypeError, "8-bit images"),
-        (lambda: LabelledPool(images()[0], torch.zeros(3).long(), 2), ValueError, r"shape \(3, 6, 5\), but \(N, C, H, W\)"),
+        (lambda: LabelledPool(images() / 255, torch.zeros(10).long(), 2), TypeError, "8-bit numbers"),
+        (lambda: LabelledPool(images()[0], torch.zeros(3).long(), 2), ValueError, r"shape \(3, 6, 5\) was given, but \(N, C, H, W\)"),
         (lambda: LabelledPool((images()[0], images()[0]), torch.zeros(2).long(), 2), ValueError, "of several sizes.*of one size"),
-        (lambda: LabelledPool(images(), torch.zeros(9).long(), 2), ValueError, r"10 images, but labels are \(9,\)"),
-        (lambda: LabelledPool(images(), torch.zeros(10), 2), ValueError, "float32"),
+        (lambda: LabelledPool(images(), torch.zeros(9).long(), 2), ValueError, "10 images, but 9 labels"),
+        (lambda: LabelledPool(images(), torch.zeros(10), 2), TypeError, "float32"),
         (lambda: LabelledPool(images(), torch.arange(10), 9), ValueError, "labels are 0 to 9, but there are classes = 9"),
         (lambda: LabelledPool.of(Dataset("set12", images(), "drawn", tuple("0123456789")), 2), ValueError, "set12 has no labels"),
         (lambda: crops(images() / 255, -1, torch.Generator()), ValueError, "padding = -1"),

@@ -290,9 +290,9 @@ def test_batches_that_cannot_be(p, k):
 
 def test_identities_that_make_no_sense():
     images, identities = people().images, people().labels
-    with pytest.raises(ValueError, match="18 images, but identities"):
+    with pytest.raises(ValueError, match="18 images, but 17 identities"):
         batches.IdentityPool(images, identities[1:])
-    with pytest.raises(ValueError, match="float32"):
+    with pytest.raises(TypeError, match="float32"):
         batches.IdentityPool(images, identities.float())
     with pytest.raises(TypeError, match="float32"):
         batches.IdentityPool(images.float(), identities)
@@ -420,12 +420,12 @@ def test_roc_and_eer_by_counting():
     distance = torch.rand(200, generator=draws) + 0.4 * (~same)
     false_accept, false_reject, gamma = metrics.roc(distance, same)
     for fa, fr, g in list(zip(false_accept, false_reject, gamma, strict=True))[1::17]:
-        accepted = distance <= g + 1e-9
+        accepted = distance < g
         assert fa == pytest.approx((accepted & ~same).sum().item() / (~same).sum().item())
         assert fr == pytest.approx((~accepted & same).sum().item() / same.sum().item())
     assert (np.diff(gamma) >= 0).all() and (np.diff(false_accept) >= 0).all() and (np.diff(false_reject) <= 0).all()
     rate, at = metrics.eer(distance, same)
-    accepted = distance <= at + 1e-9
+    accepted = distance < at
     assert (accepted & ~same).sum().item() / (~same).sum().item() == pytest.approx(rate, abs=0.02)
     assert (~accepted & same).sum().item() / same.sum().item() == pytest.approx(rate, abs=0.02)
 
@@ -439,7 +439,7 @@ def test_eer_at_known_points(distance, expected):
 
 @pytest.mark.parametrize("same", [torch.ones(3).bool(), torch.zeros(3).bool(), torch.ones(2).bool(), torch.ones(3)])
 def test_roc_of_pairs_that_make_no_sense(same):
-    with pytest.raises(ValueError):
+    with pytest.raises((ValueError, TypeError), match="one kind|differ in shape|booleans"):
         metrics.roc(torch.rand(3), same)
 
 
@@ -573,7 +573,7 @@ def test_files_that_are_no_gallery_of_this_network(tmp_path):
     content = file.read_bytes()
     for damaged in (content[: len(content) // 2], b"", b"no gallery"):
         file.write_bytes(damaged)
-        with pytest.raises(GalleryError, match="missing, cut, or not a gallery"):
+        with pytest.raises(GalleryError, match="cut, altered, or not a gallery"):
             Gallery.load(file, network="a")
     with pytest.raises(GalleryError, match="missing"):
         Gallery.load(tmp_path / "nothing", network="a")

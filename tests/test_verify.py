@@ -122,7 +122,7 @@ def test_the_command(home, capsys):
 
 @pytest.mark.parametrize(("difference", "agrees"), [(0.0, True), (0.0199, True), (-0.0199, True), (0.021, False), (-0.1, False)])
 def test_the_tolerance_has_two_sides(difference, agrees):
-    assert verify.Row("bsd68", "psnr", 4, 30.0, 30.0, difference).agrees is agrees
+    assert verify.Row("bsd68", "psnr", 4, 30.0, 30.0, difference, of=4).agrees is agrees
 
 
 def test_differences_that_cancel_in_the_mean_are_found(home):
@@ -160,7 +160,7 @@ def test_a_record_without_weights_is_only_checked_for_its_hash(home, capsys):
 
 @pytest.mark.parametrize(("metric", "difference", "agrees"), [("psnr_25", 0.1, False), ("eer_0", 0.1, True), ("eer_0", 0.21, False)])
 def test_every_metric_has_a_tolerance_of_its_own(metric, difference, agrees):
-    assert verify.Row("faces", metric, 4, 30.0, 30.0, difference).agrees is agrees
+    assert verify.Row("faces", metric, 4, 30.0, 30.0, difference, of=4).agrees is agrees
 
 
 def test_where_there_are_only_means_full_compares_them(home, monkeypatch, capsys):

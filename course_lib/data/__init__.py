@@ -11,16 +11,21 @@ from pathlib import Path
 
 from course_lib import project
 from course_lib.data import embedded, folders, libraries
-from course_lib.data.dataset import AlteredError, DataError, Dataset, Request, balanced, contents, decoded, manifest, verified
+from course_lib.data.dataset import AlteredError, DataError, Dataset, Request, balanced, contents, manifest, verified
 from course_lib.data.embedded import TEXTURES
+from course_lib.data.pictures import decoded, open_image
 
 __all__ = [
     "EMBEDDED", "LOADERS", "SPLIT", "TEXTURES", "AlteredError", "DataError", "Dataset", "balanced", "contents", "decoded", "load",
-    "manifest", "verified",
+    "manifest", "open_image", "verified",
 ]  # fmt: skip
 
 EMBEDDED = ("photos", "digits", "sheets", "pages", "textures")  # inside installed packages
 SPLIT = ("photos", "digits", "sheets", "pages", "textures", "portraits", "mnist", "cifar10", "cifar10_jpeg")
+WITHOUT_SPLIT = {  # what these are for, of the sets that do not come in two parts
+    "bsd400": "train", "cbsd432": "train", "bsd68": "test", "set12": "test", "set5": "test", "cbsd68": "test", "cc15": "test",
+}  # fmt: skip
+IN_COLOR = ("cifar10", "cifar10_jpeg", "set5", "cbsd432", "cbsd68", "cc15")
 LOADERS = {
     "photos": embedded.photos,
     "digits": embedded.digits,
@@ -56,11 +61,11 @@ def load(
         root: the folder to look in; ``COURSE_DATA`` or ``data/downloads`` where it is None.
         color: for ``photos``: the colour photographs in colour, rather than all of them in gray.
         download: may missing files be downloaded, where a loader of torchvision or scikit-learn does that?
-        otherwise: another data set of this function to take where ``name`` cannot be had. The printed line and
-            ``source`` then name that one.
+        otherwise: another data set of this function to take where ``name`` cannot be had: the part of it to train or to test on,
+            as is ``name``, and photos in colour where those of ``name`` are. The printed line and ``source`` then name that one.
 
     Raises:
-        ValueError: for an unknown name or split.
+        ValueError: for an unknown name or split, or an alternative that is to train on for a set to test on, or the reverse.
         DataError: for files that are missing, incomplete or altered, with what to do.
     """
     if name not in LOADERS:
@@ -71,6 +76,9 @@ def load(
         raise ValueError(f'data set "{name}" with split={split!r}: it takes {expected}.')
     if otherwise is not None and otherwise not in LOADERS:
         raise ValueError(f'unknown data set otherwise="{otherwise}"; there are {", ".join(LOADERS)}')
+    purpose = split or WITHOUT_SPLIT.get(name)
+    if None not in (purpose, WITHOUT_SPLIT.get(otherwise)) and purpose != WITHOUT_SPLIT[otherwise]:
+        raise ValueError(f'otherwise="{otherwise}" is to {WITHOUT_SPLIT[otherwise]} on, and cannot stand for images to {purpose} on.')
     if color and name != "photos":
         raise ValueError(f'color=True is for "photos" only; "{name}" comes as it is.')
     folder = Path(root).expanduser() if root is not None else project.data_root()
@@ -80,6 +88,7 @@ def load(
         if otherwise is None:
             raise
         print(f"{name}: not to be had ({error}); taking {otherwise} instead, as was asked for")
-        return load(otherwise, (split or "train") if otherwise in SPLIT else None, root=root, download=download)
+        part = (purpose or "train") if otherwise in SPLIT else None
+        return load(otherwise, part, root=root, color=otherwise == "photos" and (color or name in IN_COLOR), download=download)
     print(dataset)
     return dataset

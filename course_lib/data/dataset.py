@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -80,15 +78,6 @@ def balanced(sets: Sequence[Dataset]) -> Dataset:
     names = tuple(name for one, n in zip(sets, times, strict=True) for name in one.names * n)
     source = "; ".join(f"{one.name} ({n} times)" if n > 1 else one.name for one, n in zip(sets, times, strict=True))
     return Dataset(" + ".join(one.name for one in sets), images, source, names)
-
-
-def decoded(content: bytes, mode: str | None = None) -> Tensor:
-    """An encoded image as uint8 ``(C, H, W)``: as stored, or in PIL's ``mode`` ("L" for gray, "RGB")."""
-    from PIL import Image
-
-    with Image.open(io.BytesIO(content)) as picture:
-        array = np.array(picture if mode in (None, picture.mode) else picture.convert(mode))
-    return torch.from_numpy(array if array.ndim == 3 else array[..., None]).permute(2, 0, 1).contiguous()
 
 
 def together(images: list[Tensor]) -> Tensor | tuple[Tensor, ...]:

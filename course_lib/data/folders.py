@@ -6,7 +6,8 @@ from pathlib import Path
 
 import torch
 
-from course_lib.data.dataset import Dataset, Request, decoded, folder_files, together
+from course_lib.data.dataset import Dataset, Request, folder_files, together
+from course_lib.data.pictures import decoded
 
 FOLDERS = {  # name: folder below the data root, PIL mode, what it is
     "bsd400": ("BSD400", "L", "BSD400, the 400 gray training images of DnCNN"),

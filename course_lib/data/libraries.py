@@ -11,9 +11,12 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from course_lib.data.dataset import DataError, Dataset, Request, contents, decoded, folder_files, listed
+from course_lib.data.dataset import DataError, Dataset, Request, contents, folder_files, listed
+from course_lib.data.pictures import decoded
 
 PORTRAITS_TRAIN = 30  # of the 40 persons
+OLIVETTI = "olivettifaces.mat"  # the file that scikit-learn downloads, …
+PICKLED = "olivetti_py3.pkz"  # … and what it makes of it
 
 
 def mnist(asked: Request) -> Dataset:
@@ -82,7 +85,7 @@ def cifar10_jpeg(asked: Request) -> Dataset:
 
 
 def faces(asked: Request) -> Dataset:
-    """The 400 ORL faces of 40 persons: the folder of the authors where it is there, else scikit-learn's Olivetti copy.
+    """The 400 ORL faces of 40 persons: the folder of the authors where it is there, else the Olivetti copy of scikit-learn.
 
     ``DataError`` where neither is there.
     """
@@ -94,23 +97,41 @@ def faces(asked: Request) -> Dataset:
         persons = [int(path.split("/")[0][1:]) - 1 for path in order]
         source, names = "ORL Database of Faces, AT&T Laboratories Cambridge", tuple(order)
     else:
-        from sklearn.datasets import fetch_olivetti_faces
-
-        try:
-            if not asked.download and not root.is_dir():  # scikit-learn would make the folder
-                raise OSError(f"there is no folder {root}")
-            found = fetch_olivetti_faces(data_home=root, download_if_missing=asked.download)
-        except Exception as error:  # a damaged file raises whatever joblib meets first
-            raise DataError(
-                f"faces: neither the folder orl_faces nor scikit-learn's Olivetti file is whole in {root} ({error}): "
-                "delete olivetti_py3.pkz if it is damaged; call load "
-                "with download=True, or set COURSE_DATA to a folder that holds one of them."
-            ) from error
-        images = torch.from_numpy((found.images * 255).round().astype(np.uint8))[:, None]
-        persons = found.target.tolist()
-        source, names = "Olivetti faces (the ORL faces at 64×64) by scikit-learn", tuple(f"face {i}" for i in range(400))
+        images = _olivetti(root, asked.download)
+        persons = [number // 10 for number in range(400)]  # ten pictures of each, one after another
+        source, names = "Olivetti faces (the ORL faces at 64×64), the file of scikit-learn", tuple(f"face {i}" for i in range(400))
     classes = tuple(f"person {i + 1}" for i in range(40))
     return Dataset(asked.name, images, source, names, torch.tensor(persons), classes)
+
+
+def _olivetti(root: Path, download: bool) -> torch.Tensor:
+    """The Olivetti faces, uint8 ``(400, 1, 64, 64)``, as scikit-learn has them, from the file that it downloads.
+
+    What ``fetch_olivetti_faces`` keeps of that file is a pickle: to read one runs whatever code is in it, and its hash differs from
+    machine to machine. It is never opened here.
+    """
+    file = root / OLIVETTI
+    if not file.is_file() and download:
+        from sklearn.datasets._base import _fetch_remote
+        from sklearn.datasets._olivetti_faces import FACES
+
+        try:
+            root.mkdir(parents=True, exist_ok=True)
+            _fetch_remote(FACES, dirname=root)  # it checks the hash
+        except OSError as error:
+            raise DataError(f"faces: {OLIVETTI} could not be downloaded to {root}: {error}") from error
+    if not file.is_file():
+        pickled = f" ({PICKLED} is there, but a pickle may run any code when it is read, and is not opened.)"
+        raise DataError(
+            f"faces: neither the folder orl_faces nor {OLIVETTI} is in {root}: call load with download=True, or set COURSE_DATA to a "
+            f"folder that holds one of them.{pickled if (root / PICKLED).exists() else ''}"
+        )
+    from scipy.io import loadmat
+
+    pixels = loadmat(io.BytesIO(contents(root, OLIVETTI)))["faces"].T.astype(np.float32)  # (400, 4096), each column by column
+    pixels = (pixels - pixels.min()) / (pixels.max() - pixels.min())
+    images = pixels.reshape(400, 64, 64).transpose(0, 2, 1)
+    return torch.from_numpy((images * 255).round().astype(np.uint8))[:, None]
 
 
 def portraits(asked: Request) -> Dataset:

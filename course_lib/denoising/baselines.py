@@ -12,15 +12,25 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from course_lib import checks
+from course_lib.batches import require_eight_bit
 from course_lib.denoising import evaluation
-from course_lib.noise import require_images, require_sigma
+from course_lib.noise import require_sigma
 
 
-def _each(noisy: Tensor, sigma: float, function) -> Tensor:
-    """Apply a NumPy function on ``(H, W)`` to every channel of every image."""
-    require_images(noisy, "noisy images")
+def _each(noisy: Tensor, sigma: float, factor: float, function) -> Tensor:
+    """Apply a NumPy function on ``(H, W)`` to every channel of every image; the images themselves where σ is 0.
+
+    Errors: ``TypeError`` for integer images or a σ or factor that is no number, ``ValueError`` for wrong shapes or values.
+    """
+    checks.require_images(noisy, "noisy images", wait=True)
     require_sigma(sigma)
-    planes = [torch.from_numpy(function(plane)) for image in noisy.cpu().numpy() for plane in image]
+    checks.number(sigma, "sigma")
+    checks.number(factor, "factor", 0, inside=True)
+    if sigma == 0:
+        return noisy
+    exact = noisy if noisy.dtype == torch.float64 else noisy.float()  # NumPy has no bfloat16
+    planes = [torch.from_numpy(function(plane)) for image in exact.cpu().numpy() for plane in image]
     return torch.stack(planes).view(noisy.shape).to(noisy)
 
 
@@ -28,32 +38,32 @@ def non_local_means(noisy: Tensor, sigma: float, *, factor: float = 0.8) -> Tens
     """Buades et al. (2005): an average over the pixels whose 5×5 surroundings look alike, with cut-off h = factor · σ.
 
     Images ``(B, C, H, W)``, σ on the [0, 1] scale.
+
+    Raises:
+        TypeError: for integer images, or a σ or factor that is no number.
+        ValueError: for a wrong shape or scale, a σ outside [0, 2], or a factor that is not positive.
     """
     from skimage.restoration import denoise_nl_means
 
-    if sigma == 0:
-        return noisy
-    options = {"patch_size": 5, "patch_distance": 7, "h": factor * sigma, "sigma": sigma, "fast_mode": True}
-    return _each(noisy, sigma, lambda plane: denoise_nl_means(plane, **options))
+    return _each(noisy, sigma, factor, lambda plane: denoise_nl_means(
+        plane, patch_size=5, patch_distance=7, h=factor * sigma, sigma=sigma, fast_mode=True
+    ))  # fmt: skip
 
 
 def total_variation(noisy: Tensor, sigma: float, *, factor: float = 1.0) -> Tensor:
-    """Rudin, Osher and Fatemi (1992) by Chambolle's algorithm, with weight factor · σ. Shapes and arguments as above."""
+    """Rudin, Osher and Fatemi (1992) by Chambolle's algorithm, with weight factor · σ. Shapes, arguments and errors as above."""
     from skimage.restoration import denoise_tv_chambolle
 
-    if sigma == 0:
-        return noisy
-    return _each(noisy, sigma, lambda plane: denoise_tv_chambolle(plane, weight=factor * sigma))
+    return _each(noisy, sigma, factor, lambda plane: denoise_tv_chambolle(plane, weight=factor * sigma))
 
 
 def wavelet(noisy: Tensor, sigma: float, *, factor: float = 1.0) -> Tensor:
-    """Wavelet shrinkage with BayesShrink thresholds (Chang et al., 2000) for noise of factor · σ. Shapes and arguments as above."""
+    """Wavelet shrinkage with BayesShrink thresholds (Chang et al., 2000) for noise of factor · σ. Shapes, arguments and errors as above."""
     from skimage.restoration import denoise_wavelet
 
-    if sigma == 0:
-        return noisy
-    options = {"sigma": factor * sigma, "method": "BayesShrink", "mode": "soft", "rescale_sigma": True}
-    return _each(noisy, sigma, lambda plane: denoise_wavelet(plane, **options))
+    return _each(noisy, sigma, factor, lambda plane: denoise_wavelet(
+        plane, sigma=factor * sigma, method="BayesShrink", mode="soft", rescale_sigma=True
+    ))  # fmt: skip
 
 
 METHODS = {
@@ -72,7 +82,7 @@ def tuned(images: Iterable[Tensor], sigma: float, names: Sequence[str] = tuple(M
     Raises:
         ValueError: for no images, or an unknown name.
     """
-    images = list(images)
+    images = require_eight_bit(images)
     if not images:
         raise ValueError("there are no images to tune on.")
     unknown = [name for name in names if name not in METHODS]

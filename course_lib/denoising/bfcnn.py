@@ -24,7 +24,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from course_lib import devices, rng
+from course_lib import checks, devices, rng
 from course_lib.denoising import common, dncnn
 from course_lib.denoising.dncnn import batch, prepare, step
 
@@ -124,12 +124,20 @@ def evaluate(
         sigma_255: noise on the 0–255 scale.
         indices: numbers of the images to measure, None for all.
         seed: of the test noise.
+
+    Raises:
+        TypeError, ValueError: for another network, and as :func:`course_lib.denoising.evaluation.psnr_per_image`.
     """
     return common.psnr(model, folded, images, sigma_255, protocol="clamped", indices=indices, seed=seed)
 
 
 def folded(model: BFCNN) -> BFCNN:
-    """The same function without normalisation: its factors moved into the convolutions before it. A new network."""
+    """The same function without normalisation: its factors moved into the convolutions before it. A new network.
+
+    Raises:
+        TypeError: for another network, such as a DnCNN, whose biases would be lost.
+    """
+    common.require_network(model, BFCNN)
     convolutions = [layer for layer in model.layers if isinstance(layer, nn.Conv2d)]
     norms = [layer for layer in model.layers if isinstance(layer, BiasFreeNorm)]
     width = convolutions[0].out_channels
@@ -155,13 +163,16 @@ def filter_at(model: nn.Module, noisy: Tensor, row: int, column: int) -> Tensor:
         ``(H, W)``. For a bias-free network the sum of its product with ``noisy`` is the denoised pixel.
 
     Raises:
+        TypeError: for integer images.
         ValueError: for more than one gray image, or a pixel outside of it.
     """
-    if noisy.dim() != 4 or noisy.shape[:2] != (1, 1) or not (0 <= row < noisy.shape[2] and 0 <= column < noisy.shape[3]):
+    checks.require_images(noisy, "noisy")
+    row, column = checks.whole(row, "row"), checks.whole(column, "column")
+    if noisy.shape[:2] != (1, 1) or not (0 <= row < noisy.shape[2] and 0 <= column < noisy.shape[3]):
         raise ValueError(
             f"noisy is {tuple(noisy.shape)}, the pixel ({row}, {column}): one gray image (1, 1, H, W) and a pixel of it are needed."
         )
-    image = noisy.detach().clone().requires_grad_()
+    image = noisy.detach().to(next(model.parameters()), copy=True).requires_grad_()
     (image - model(image))[0, 0, row, column].backward()
     return image.grad[0, 0]
 
@@ -170,9 +181,21 @@ def homogeneity_gap(model: nn.Module, noisy: Tensor, alpha: float) -> float:
     r"""Largest :math:`|f(\alpha z) - \alpha f(z)| / \alpha` over the pixels of images z ``(B, C, H, W)``:
     0 but for rounding if f is homogeneous.
 
+    Args:
+        model: a network whose ``forward`` returns the residual, in evaluation mode.
+        noisy: z, in [0, 1].
+        alpha: α.
+
     Raises:
+        TypeError: for integer images.
         ValueError: for α ≤ 0: a rectifier network scales with positive factors only.
     """
-    if not alpha > 0:
-        raise ValueError(f"alpha = {alpha}: f(αz) = αf(z) is about factors above 0, since ReLU(−x) is not −ReLU(x).")
-    return ((model.denoise(alpha * noisy) - alpha * model.denoise(noisy)).abs().max() / alpha).item()
+    common.require_input(model, noisy)
+    checks.number(alpha, "alpha, since a rectifier network scales with positive factors only,", 0, inside=True)
+    images = noisy.to(next(model.parameters()))
+
+    @torch.no_grad()
+    def f(z: Tensor) -> Tensor:
+        return z - model(z)
+
+    return ((f(alpha * images) - alpha * f(images)).abs().max() / alpha).item()

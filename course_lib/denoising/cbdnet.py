@@ -32,7 +32,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from course_lib import camera, noise, rng
-from course_lib.batches import ImagePool
+from course_lib.batches import ImagePool, require_eight_bit
 from course_lib.data import Dataset
 from course_lib.denoising import common, evaluation
 from course_lib.rng import Draws
@@ -82,6 +82,11 @@ class Settings(Plan):
         low, high = self.jpeg_quality
         if not 1 <= low <= high <= 100 or not 1 <= self.gamma[0] <= self.gamma[1] <= 4:
             raise ValueError(f"jpeg_quality = {self.jpeg_quality}, gamma = {self.gamma}: ranges within 1 to 100 and 1 to 4 are needed.")
+
+
+REACH = 5 + 2 + 2 * 3 + 4 * 6 + 2 * 3 + 2 + 4
+"""How far away a pixel may lie that a restored one depends on: 5 layers of the estimator, 2 + 2 of the U-Net at full resolution, 3 + 3 at
+half of it, 6 at a quarter, and the blocks of 4×4 pixels that it halves twice."""
 
 
 def convolutions(*widths: int) -> nn.Sequential:
@@ -158,9 +163,8 @@ class CBDNet(nn.Module):
             ValueError: for a wrong shape of images or level, or a level that is negative or above 2.
         """
         images, size = self._ready(noisy)
-        if level is None:
-            told = self.estimator(images)
-        else:
+        levels = ()
+        if level is not None:
             shape = tuple(getattr(level, "shape", ()))
             if len(shape) != 4 or shape[1:] != noisy.shape[1:] or shape[0] not in (1, len(noisy)):
                 raise ValueError(
@@ -168,19 +172,27 @@ class CBDNet(nn.Module):
                     "for all of them): torch.full_like(noisy, 0.1) tells the same everywhere."
                 )
             noise.require_sigma(level)
-            told = _even(level.to(images)).expand(len(images), -1, -1, -1)
-        clean = images + self.denoiser(torch.cat([images, told], dim=1))
-        return clean[..., : size[0], : size[1]].to(noisy.device)
+            levels = (_even(level.to(images)).expand(len(images), -1, -1, -1),)
+
+        def restored(part: Tensor, told: Tensor | None = None) -> Tensor:
+            part = part.to(weights)
+            told = self.estimator(part) if told is None else told.to(weights)
+            return (part + self.denoiser(torch.cat([part, told], dim=1))).to(noisy.device)
+
+        weights = next(self.parameters())
+        return common.in_tiles(restored, images, *levels, radius=REACH, multiple=4)[..., : size[0], : size[1]]
 
     @torch.no_grad()
     def level(self, noisy: Tensor) -> Tensor:
         """The estimated noise level of every pixel and channel, in the shape of ``noisy``; errors as :meth:`denoise`."""
         images, size = self._ready(noisy)
-        return self.estimator(images)[..., : size[0], : size[1]].to(noisy.device)
+        weights = next(self.parameters())
+        found = common.in_tiles(lambda part: self.estimator(part.to(weights)).to(part.device), images, radius=common.reach(self.estimator))
+        return found[..., : size[0], : size[1]]
 
     def _ready(self, noisy: Tensor) -> tuple[Tensor, tuple[int, int]]:
         common.require_input(self, noisy)
-        return _even(noisy.to(next(self.parameters()))), tuple(noisy.shape[-2:])
+        return _even(noisy), tuple(noisy.shape[-2:])
 
 
 def _even(images: Tensor) -> Tensor:
@@ -226,7 +238,7 @@ def prepare(
     Raises:
         ValueError: for images that are not in colour, or are smaller than a patch.
     """
-    stacked = [torch.cat(pair) for pair in pairs]  # a patch is cut from both at once
+    stacked = [torch.cat(require_eight_bit(pair)) for pair in pairs]  # a patch is cut from both at once
     if any(both.shape[0] != 6 for both in stacked):
         raise ValueError(f"pairs have {sorted({both.shape[0] for both in stacked})} channels together, but two colour images have 6.")
     clean = common.pool(images, 3, settings.patch_size, settings.scales)
@@ -269,5 +281,9 @@ def step(model: nn.Module, batch: Batch, settings: Settings) -> tuple[Tensor, di
 
 
 def evaluate(model: CBDNet, noisy: Sequence[Tensor], clean: Sequence[Tensor], *, indices: Sequence[int] | None = None) -> list[float]:
-    """PSNR in dB of real photographs ``(C, H, W)``; see :func:`course_lib.denoising.evaluation.psnr_of_pairs`."""
+    """PSNR in dB of real photographs ``(C, H, W)``; arguments and errors as :func:`course_lib.denoising.evaluation.psnr_of_pairs`.
+
+    ``TypeError`` for another network.
+    """
+    common.require_network(model, CBDNet)
     return evaluation.psnr_of_pairs(model.denoise, noisy, clean, indices=indices, device=next(model.parameters()).device)

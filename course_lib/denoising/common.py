@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 
 import torch
 from torch import Tensor, nn
 
-from course_lib import metrics, noise
+from course_lib import checks, metrics, noise
 from course_lib.batches import ImagePool
 from course_lib.data import Dataset
 from course_lib.denoising import evaluation
-from course_lib.noise import require_images
+
+UNTILED, TILE = 4_000_000, 512
+"""Pixels of an image from which on networks restore it tile by tile, and the side of a tile."""
 
 
 def require_input(network: nn.Module, noisy: Tensor) -> None:
@@ -19,10 +22,10 @@ def require_input(network: nn.Module, noisy: Tensor) -> None:
 
     Raises:
         TypeError: for integer images.
-        ValueError: for a wrong number of dimensions or channels, or no pixels.
+        ValueError: for a wrong number of dimensions or channels, no pixels, NaN, or images on the 0–255 scale.
         RuntimeError: in training mode, where batch normalisation would use and change the statistics of ``noisy``.
     """
-    require_images(noisy, "noisy images")
+    checks.require_images(noisy, "noisy images", wait=True)
     if noisy.shape[1] != network.channels:
         raise ValueError(
             f"noisy images have {noisy.shape[1]} channels, but this network was made for {network.channels} "
@@ -30,6 +33,14 @@ def require_input(network: nn.Module, noisy: Tensor) -> None:
         )
     if network.training and any(name.endswith("running_var") for name, _ in network.named_buffers()):
         raise RuntimeError("the network is in training mode: call its eval() before denoise, or its batch statistics change.")
+
+
+def require_network(model: nn.Module, kind: type[nn.Module]) -> None:
+    """Raise ``TypeError`` unless ``model`` is a network of this method: what evaluates one knows what it is made of."""
+    if not isinstance(model, kind):
+        raise TypeError(
+            f"the network is {checks.described(model)}, but a {kind.__name__} is expected: every network is evaluated by its own method."
+        )
 
 
 def require_shape(depth: int, width: int, channels: int, sigma_255: tuple[float, float], scales: tuple[float, ...]) -> None:
@@ -45,14 +56,55 @@ def require_shape(depth: int, width: int, channels: int, sigma_255: tuple[float,
         raise ValueError(f"scales = {scales}: give one or more positive factors, such as 1,0.5.")
 
 
+def in_tiles(
+    restore: Callable[..., Tensor], *images: Tensor, radius: int, multiple: int = 1, above: int = UNTILED, side: int = TILE
+) -> Tensor:
+    """``restore(*images)``, computed tile by tile where the images are large, so that the memory it takes does not grow with them.
+
+    Every tile is cut out with all the pixels around it that its result depends on. At the rim of the image it ends there, as the image
+    does. So the result is the same but for rounding.
+
+    Args:
+        restore: a function of images ``(1, C, H, W)`` of one height and width; its result has these too.
+        images: ``(B, C, H, W)``, or ``(1, C, H, W)`` for all.
+        radius: how far away a pixel may lie on which a pixel of the result depends.
+        multiple: of how many pixels a tile begins, for networks that compute at a lower resolution; ``side`` is such a multiple.
+        above: of how many pixels of one image on it is cut into tiles.
+        side: of a tile, in pixels.
+    """
+    count, (height, width) = max(map(len, images)), images[0].shape[-2:]
+    if height * width <= above:
+        return restore(*images)
+    margin, result = multiple * math.ceil(radius / multiple), None
+    for number in range(count):
+        one = [image if len(image) == 1 else image[number : number + 1] for image in images]
+        for top in range(0, height, side):
+            for left in range(0, width, side):
+                above_it, before_it = min(top, margin), min(left, margin)
+                rows, columns = slice(top - above_it, top + side + margin), slice(left - before_it, left + side + margin)
+                part = restore(*(image[..., rows, columns] for image in one))
+                part = part[..., above_it : above_it + side, before_it : before_it + side]
+                if result is None:
+                    result = part.new_empty(count, part.shape[1], height, width)
+                result[number : number + 1, :, top : top + side, left : left + side] = part
+    return result
+
+
+def reach(network: nn.Module) -> int:
+    """How far away a pixel may lie that the result depends on, through a plain stack of all the convolutions of a network."""
+    return sum(layer.kernel_size[0] // 2 for layer in network.modules() if isinstance(layer, nn.Conv2d))
+
+
 @torch.no_grad()
 def without_residual(network: nn.Module, noisy: Tensor) -> Tensor:
     """ŷ = z − R(z) ``(B, C, H, W)``, for a network whose ``forward`` returns the residual R(z); errors as :func:`require_input`.
 
-    It computes in the precision of its weights and on their device; the estimate is on the device of ``noisy``.
+    It computes in the precision of its weights and on their device, large images tile by tile; the estimate is on the device of
+    ``noisy``.
     """
     require_input(network, noisy)
-    return noisy - network(noisy.to(next(network.parameters(), noisy))).to(noisy.device)
+    weights = next(network.parameters(), noisy)
+    return in_tiles(lambda part: part - network(part.to(weights)).to(part.device), noisy, radius=reach(network))
 
 
 def psnr(
@@ -66,8 +118,9 @@ def psnr(
     seed: int,
 ) -> list[float]:
     """What ``evaluate`` of a method returns: PSNR in dB of each image ``(C, H, W)`` by the folded network, on the device of ``model``."""
+    plain, sigma = folded(model), noise.from_255(sigma_255)
     device = next(model.parameters()).device
-    denoise, sigma = folded(model).to(device).denoise, noise.from_255(sigma_255)
+    denoise = plain.to(device).denoise
     return evaluation.psnr_per_image(denoise, images, sigma, protocol=protocol, indices=indices, seed=seed, device=device)
 
 
@@ -99,8 +152,13 @@ def orthogonal(kernel: Tensor, *, centred: bool, gain: float, generator: torch.G
 
 
 def pool(images: Dataset | Iterable[Tensor], channels: int, patch_size: int, scales: tuple[float, ...]) -> ImagePool:
-    """Training images, uint8 ``(C, H, W)``, as the pool from which batches are cut; ``ValueError`` for other channels."""
-    made = ImagePool(getattr(images, "images", images), patch_size, scales)
+    """Training images, uint8 ``(C, H, W)``, as the pool from which batches are cut.
+
+    Raises:
+        TypeError: for images that are not uint8.
+        ValueError: for other channels, a wrong shape, images smaller than a patch, or noisy photographs.
+    """
+    made = ImagePool(images, patch_size, scales)
     if made.channels != channels:
         raise ValueError(f"channels = {channels}, but the training images have {made.channels}.")
     return made

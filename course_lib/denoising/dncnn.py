@@ -225,6 +225,9 @@ def evaluate(
         protocol: how the output becomes a figure; another one for comparisons with papers that use that.
         indices: numbers of the images to measure, None for all.
         seed: of the test noise.
+
+    Raises:
+        TypeError, ValueError: for another network, and as :func:`course_lib.denoising.evaluation.psnr_per_image`.
     """
     return common.psnr(model, folded, images, sigma_255, protocol=protocol, indices=indices, seed=seed)
 
@@ -233,8 +236,10 @@ def folded(model: DnCNN) -> DnCNN:
     """The same function without batch normalisation: its scale and shift moved into the convolutions before it.
 
     :func:`course_lib.denoising.published.convolutions` has the formula. The result has 555,137 parameters for DnCNN-S, and is how
-    the authors distribute their weights. Returns a new network in evaluation mode; ``model`` is left as it is.
+    the authors distribute their weights. Returns a new network in evaluation mode; ``model`` is left as it is. ``TypeError`` for
+    another network.
     """
+    common.require_network(model, DnCNN)
     return from_published(model.state_dict(), eps=BN_EPS)
 
 

@@ -20,7 +20,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from course_lib import rng
+from course_lib import checks, rng
 
 THRESHOLD = 1 - 0.9545  # of the middle pixel, by the paper's convention; 95.45 % is what ±2 standard deviations hold in one dimension
 
@@ -44,7 +44,8 @@ def stack(depth: int, kind: Kind, *, width: int = 16, edge: float = 1.0, seed: i
     """
     if kind not in ("uniform", "random", "random + ReLU"):
         raise ValueError(f'kind = "{kind}", but it must be "uniform", "random" or "random + ReLU".')
-    if depth < 1 or width < 1 or not edge > 0:
+    depth, width = checks.whole(depth, "depth"), checks.whole(width, "width")
+    if depth < 1 or width < 1 or not checks.number(edge, "edge") > 0:
         raise ValueError(f"depth = {depth}, width = {width}, edge = {edge}: they must be positive.")
     width = 1 if kind == "uniform" else width
     profile = torch.full((3, 3), float(edge))
@@ -88,12 +89,13 @@ def measure(
     Raises:
         ValueError: for an even side, no draw, or an input of another shape.
     """
+    side, draws = checks.whole(side, "side"), checks.whole(draws, "draws")
     if side < 1 or side % 2 == 0 or draws < 1:
         raise ValueError(f"side = {side}, draws = {draws}: the square needs a middle, so an odd side, and at least one draw.")
     total = torch.zeros(side, side)
     for draw in range(draws):
         image = torch.rand(1, 1, side, side, generator=rng.generator(seed, draw, 0, "inputs")) if inputs is None else inputs(draw)
-        if image.shape != (1, 1, side, side):
+        if checks.tensor(image, f"input {draw}", finite=False).shape != (1, 1, side, side):
             raise ValueError(f"input {draw} has shape {tuple(image.shape)}, but (1, 1, {side}, {side}) is expected.")
         image = image.detach().clone().requires_grad_()
         output = make(draw)(image)
@@ -103,6 +105,14 @@ def measure(
 
 
 def size(field: Tensor, threshold: float = THRESHOLD) -> float:
-    """Side of a square with as many pixels as ``field``, ``(H, W)`` from :func:`measure`, has above ``threshold`` times its middle."""
+    """Side of a square with as many pixels as ``field``, ``(H, W)`` from :func:`measure`, has above ``threshold`` times its middle.
+
+    Raises:
+        TypeError, ValueError: for anything but a tensor of numbers ``(H, W)`` without NaN, or a threshold that is not positive.
+    """
+    checks.tensor(field, "field", ("H", "W"))
+    if not field.numel():
+        raise ValueError(f"field has the shape {tuple(field.shape)}: there is no pixel in it.")
+    checks.number(threshold, "threshold", 0, inside=True)
     middle = field[field.shape[0] // 2, field.shape[1] // 2]
     return math.sqrt(int((field > threshold * middle).sum()))

@@ -1,7 +1,8 @@
 """How the denoisers of this part are measured: the same degraded images for all, one PSNR for each image.
 
-Each function takes ``indices``, the numbers of the images to measure, None for all: an image's noise depends on its
-number, so that measuring a few of them gives the same figures as measuring all.
+Each function takes ``indices``, the numbers of the images to measure, in any order, None for all: an image's noise depends on its
+number, so that measuring a few of them gives the same figures as measuring all. Each raises ``TypeError`` for images that are not
+uint8 tensors, and ``ValueError`` for a number that no image has, a strength that makes no sense, or a result with NaN.
 """
 
 from __future__ import annotations
@@ -11,8 +12,8 @@ from collections.abc import Callable, Iterable, Sequence
 import torch
 from torch import Tensor
 
-from course_lib import camera, metrics, noise, rng
-from course_lib.batches import to_float
+from course_lib import camera, checks, metrics, noise, rng
+from course_lib.batches import require_eight_bit, to_float
 from course_lib.noise import Denoiser, test_noise
 
 
@@ -71,7 +72,7 @@ def psnr_upscaled(
         indices: numbers of the images to measure.
         device: where the restorer computes.
     """
-    values = []
+    scale, values = checks.whole(scale, "scale", 2, 100), []
     for _, image in chosen(images, indices):
         height, width = (side - side % scale for side in image.shape[-2:])
         sharp = to_float(image[:, :height, :width])[None]
@@ -123,7 +124,13 @@ def psnr_of_pairs(
         noisy, clean: uint8 ``(C, H, W)``, as many of the one as of the other.
         indices: numbers of the pairs to measure.
         device: where the restorer computes.
+
+    Raises:
+        ValueError: for another number of clean images, and as said above.
     """
+    noisy, clean = require_eight_bit(noisy), require_eight_bit(clean)
+    if len(noisy) != len(clean):
+        raise ValueError(f"there are {len(noisy)} noisy images, but {len(clean)} clean ones.")
     values = []
     for (_, before), (_, truth) in zip(chosen(noisy, indices), chosen(clean, indices), strict=True):
         restored = restorer(to_float(before)[None].to(device)).cpu()
@@ -169,13 +176,25 @@ def luma(images: Tensor) -> Tensor:
     """Luma ``(B, 1, H, W)`` of colour images by ITU-R BT.601, from 16/255 (black) to 235/255 (white), as in MATLAB's ``rgb2ycbcr``.
 
     Gray images are returned as they are.
+
+    Raises:
+        TypeError: for integer images.
+        ValueError: for images of a wrong shape or scale, or that are neither gray nor colour.
     """
+    checks.require_images(images)
     if images.shape[1] == 1:
         return images
-    weights = torch.tensor([65.481, 128.553, 24.966]).view(1, 3, 1, 1)
+    if images.shape[1] != 3:
+        raise ValueError(f"images have {images.shape[1]} channels, but 1 (gray) or 3 (colour) are expected.")
+    weights = torch.tensor([65.481, 128.553, 24.966]).view(1, 3, 1, 1).to(images)
     return (16 + (weights * images).sum(1, keepdim=True)) / 255
 
 
 def chosen(images: Iterable[Tensor], indices: Sequence[int] | None) -> list[tuple[int, Tensor]]:
-    """(number, image) of the images whose numbers are asked for, None for all."""
-    return [(i, image) for i, image in enumerate(images) if indices is None or i in indices]
+    """(number, image) of the images ``(C, H, W)`` whose numbers are asked for, in that order, None for all.
+
+    Raises:
+        TypeError, ValueError: see :func:`course_lib.batches.require_eight_bit` and :func:`course_lib.checks.indices`.
+    """
+    images = require_eight_bit(images)
+    return [(i, images[i]) for i in checks.indices(indices, len(images))]

@@ -136,10 +136,15 @@ class FFDNet(nn.Module):
         common.require_input(self, noisy)
         height, width = noisy.shape[-2:]
         even = (0, width % 2, 0, height % 2)
-        image = F.pad(noisy, even, mode="replicate").to(next(self.parameters()))
-        told = torch.as_tensor(as_map(sigma, noisy)).to(image).expand(len(noisy), 1, height, width)
-        level_map = F.avg_pool2d(F.pad(told, even, mode="replicate"), 2)  # the network works at half resolution
-        return self(image, level_map)[..., :height, :width].to(noisy.device)
+        weights = next(self.parameters())
+        told = torch.as_tensor(as_map(sigma, noisy)).to(noisy).expand(len(noisy), 1, height, width)
+        image, told = (F.pad(one, even, mode="replicate") for one in (noisy, told))
+
+        def restored(image: Tensor, told: Tensor) -> Tensor:
+            level_map = F.avg_pool2d(told.to(weights), 2)  # the network works at half resolution
+            return self(image.to(weights), level_map).to(noisy.device)
+
+        return common.in_tiles(restored, image, told, radius=2 * common.reach(self) + 1, multiple=2)[..., :height, :width]
 
 
 @torch.no_grad()
@@ -192,6 +197,9 @@ def evaluate(
         sigma_255: noise on the 0–255 scale.
         indices: numbers of the images to measure, None for all.
         seed: of the test noise.
+
+    Raises:
+        TypeError, ValueError: for another network, and as :func:`course_lib.denoising.evaluation.psnr_per_image`.
     """
     return common.psnr(model, folded, images, sigma_255, protocol="quantised", indices=indices, seed=seed)
 
@@ -199,8 +207,9 @@ def evaluate(
 def folded(model: FFDNet) -> FFDNet:
     """The same function without batch normalisation; see :func:`course_lib.denoising.published.convolutions`.
 
-    It has 485,316 parameters in gray and 852,108 in colour. Returns a new network in evaluation mode.
+    It has 485,316 parameters in gray and 852,108 in colour. Returns a new network in evaluation mode. ``TypeError`` for another network.
     """
+    common.require_network(model, FFDNet)
     return from_published(model.state_dict(), eps=BN_EPS)
 
 

@@ -27,7 +27,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from course_lib import metrics, noise, rng
+from course_lib import checks, metrics, noise, rng
 from course_lib.batches import ImagePool, to_float
 from course_lib.data import Dataset
 from course_lib.denoising import common, evaluation
@@ -110,7 +110,8 @@ class GradualDenoiser(nn.Module):
             TypeError, ValueError: see :func:`course_lib.denoising.common.require_input`.
         """
         common.require_input(self, noisy)
-        return self(noisy.to(next(self.parameters()))).to(noisy.device)
+        weights = next(self.parameters())
+        return common.in_tiles(lambda part: self(part.to(weights)).to(part.device), noisy, radius=common.reach(self))
 
     @torch.no_grad()
     def gradually(self, noisy: Tensor) -> Tensor:
@@ -164,8 +165,13 @@ def evaluate(
         seed: of the test noise.
 
     Raises:
+        TypeError: for images that are not uint8, or another network.
         ValueError: unless exactly one kind of noise is given, or for an image that is all border.
     """
+    common.require_network(model, GradualDenoiser)
+    checks.number(sigma_255, "sigma_255", 0)
+    checks.number(peak, "peak", 0)
+    border = checks.whole(border, "border", 0)
     if (sigma_255 > 0) == (peak > 0):
         raise ValueError(f"sigma_255 = {sigma_255}, peak = {peak}: give one of them, positive.")
     device, values = next(model.parameters()).device, []

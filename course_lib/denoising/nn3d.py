@@ -31,7 +31,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from course_lib import noise
+from course_lib import checks, noise
 from course_lib.denoising import evaluation
 from course_lib.noise import Denoiser, require_images, require_sigma
 
@@ -103,7 +103,7 @@ def match(image: Tensor, settings: Settings) -> Tensor:
     Raises:
         ValueError: for an image in whose corner there are fewer blocks than a group has.
     """
-    _, height, width = image.shape
+    _, height, width = checks.tensor(image, "image", ("C", "H", "W")).shape
     block, radius = settings.block, settings.radius
     rows, columns = height - block + 1, width - block + 1  # places where a block can begin
     if min(rows, columns) < 1 or min(rows, radius + 1) * min(columns, radius + 1) < settings.group:
@@ -187,7 +187,7 @@ def nearest(specialists: Mapping[float, Denoiser]) -> Denoiser:
     Raises:
         ValueError: for no specialist, or a level that is not positive.
     """
-    if not specialists or min(specialists) <= 0:
+    if not specialists or not all(checks.number(level, "the σ of a specialist") > 0 for level in specialists):
         raise ValueError(f"specialists for σ = {sorted(specialists)}: give at least one, each for a σ above 0.")
 
     def denoiser(noisy: Tensor, sigma: float) -> Tensor:

@@ -12,10 +12,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from course_lib import noise, rng
+from course_lib import checks, noise, rng
 from course_lib.batches import IdentityPool, shots
 from course_lib.data import Dataset
-from course_lib.noise import require_images
 from course_lib.rng import Draws
 from course_lib.training import Plan
 
@@ -94,7 +93,7 @@ class Embedder(nn.Module):
         embeddings = self.layers(images - 0.5).float()
         return F.normalize(embeddings, dim=1) if self.normalise else embeddings
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def embed(self, images: Tensor, *, at_once: int = 512) -> Tensor:
         """Embeddings ``(N, dimension)`` of images ``(N, C, H, W)``, ``at_once`` at a time, on the device of ``images``.
 
@@ -103,11 +102,12 @@ class Embedder(nn.Module):
             ValueError: for images of another size than the network was made for.
         """
         weights = self.ready(images)
+        checks.whole(at_once, "at_once", 1)
         return torch.cat([self(part.to(weights)).to(images.device) for part in images.split(at_once)])
 
     def ready(self, images: Tensor) -> Tensor:
         """A weight, whose device and type the images ``(N, C, H, W)`` must get; ``TypeError`` and ``ValueError`` as :meth:`embed`."""
-        require_images(images)
+        checks.require_images(images, wait=True)
         if tuple(images.shape[1:]) != self.shape:
             raise ValueError(f"images are {tuple(images.shape[1:])}, but this network was made for (C, H, W) = {self.shape}.")
         return next(self.parameters())

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from course_lib import batches, metrics, noise, rng
+from course_lib import batches, checks, metrics, noise, rng
 from course_lib.data import Dataset
 from course_lib.metric_learning import distances
 
@@ -84,7 +84,14 @@ def compare(
         sigma_255: standard deviation of the noise of the queries, on the 0–255 scale; not clipped.
         shot: how much the queries are moved, turned and lit otherwise, as for :func:`course_lib.batches.shots`.
         seed: of noise and shots.
+
+    Raises:
+        TypeError: for images that are not uint8, or identities that are no integers.
+        ValueError: for other shapes, a σ that is negative or NaN, or embeddings with NaN.
     """
+    checks.tensor(images, "images", ("N", "C", "H", "W"), of="8-bit")
+    if len(checks.tensor(identities, "identities", ("N",), of="integers")) != len(images):
+        raise ValueError(f"there are {len(images)} images, but {len(identities)} identities.")
     sigma, templates = noise.from_255(sigma_255), batches.to_float(images)
     queries = templates
     if shot:
@@ -92,8 +99,8 @@ def compare(
     if sigma > 0:
         generator = rng.generator(seed, 0, 0, "noise of the queries", templates.device)
         queries = noise.gaussian(queries, sigma, generator, clip=False)
-    known = embed(templates).float()
-    asked = known if queries is templates else embed(queries).float()
+    known = checks.tensor(embed(templates), "embeddings", ("N", "D")).float()
+    asked = known if queries is templates else checks.tensor(embed(queries), "embeddings", ("N", "D")).float()
     return Comparisons(distances.pairwise(asked, known).cpu(), identities.cpu())
 
 
@@ -108,7 +115,12 @@ def evaluate(
         sigmas_255: noise levels of the queries; each has its own figures, with σ at the end of their names.
         shot: figures for queries that are moved, turned and lit otherwise as well, without noise: ``eer_shot``, ….
         seed: of noise, shots, and choice of templates.
+
+    Raises:
+        TypeError, ValueError: as :func:`compare`, and for people without identities.
     """
+    if people.labels is None:
+        raise ValueError(f"{people.name} has no labels: who is in a picture must be known, to tell whether two are of one person.")
     conditions = {f"{sigma:g}": {"sigma_255": sigma} for sigma in sigmas_255} | ({"shot": {"shot": shot}} if shot else {})
     found = {}
     for name, condition in conditions.items():

@@ -8,8 +8,10 @@ otherwise. The mean of the distances is not the distance to the mean template.
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import Sequence
+import unicodedata
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
@@ -17,7 +19,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
-from course_lib.metric_learning import distances
+from course_lib import checks
 
 Rule = Literal["mean", "min"]
 
@@ -35,23 +37,10 @@ class Answer:
     score: float  # distance to the nearest person, by the gallery's rule
 
 
-@dataclass(frozen=True)
-class _Index:
-    """What is the same for every query, so that one costs a product of a matrix and a vector: see ``distances.pairwise``."""
-
-    centre: Tensor  # (dimension,)
-    centred: Tensor  # (templates, dimension)
-    squares: Tensor  # (templates,)
-    owners: Tensor  # (templates,)
-
-    def distance(self, queries: Tensor) -> Tensor:
-        queries = queries - self.centre
-        squared = torch.addmm(self.squares, queries, self.centred.T, alpha=-2) + queries.square().sum(1, keepdim=True)
-        return (squared.clamp(min=0) + distances.SMALLEST).sqrt()
-
-
 class Gallery:
     """Enrolled people and their templates.
+
+    A name is the same however its accents were typed: it is brought into Unicode's normal form C.
 
     Args:
         dimension: length of the embeddings.
@@ -64,14 +53,14 @@ class Gallery:
             raise ValueError(f'dimension = {dimension}, network = "{network}": a positive dimension and a name of the network are needed.')
         self.dimension, self.network = dimension, network
         self._people: dict[str, Tensor] = {}  # name -> templates (n, dimension), in the order of their enrolment
-        self._ready: _Index | None = None  # what queries are compared with, from the first query after a change on
+        self._ready: tuple[Tensor, Tensor] | None = None  # all templates and their owners, from the first query after a change on
 
     def __len__(self) -> int:
         """Number of people."""
         return len(self._people)
 
     def __contains__(self, person: str) -> bool:
-        return person in self._people
+        return _name(person) in self._people
 
     @property
     def people(self) -> list[str]:
@@ -80,10 +69,10 @@ class Gallery:
 
     def templates(self, person: str) -> Tensor:
         """The templates of a person, ``(n, dimension)``; ``GalleryError`` for somebody who is not enrolled."""
-        if person not in self._people:
+        if person not in self:
             known = ", ".join(self.people[:5]) + (", …" if len(self) > 5 else "")
             raise GalleryError(f"{person} is not enrolled; {len(self)} people are: {known or 'none'}.")
-        return self._people[person].clone()
+        return self._people[_name(person)].clone()
 
     def enrol(self, person: str, templates: Tensor) -> None:
         """Enrol somebody by one or several embeddings ``(n, dimension)``. No network is trained.
@@ -91,20 +80,21 @@ class Gallery:
         Raises:
             GalleryError: for somebody who is enrolled already, or templates of a wrong shape or with NaN.
         """
-        if not isinstance(person, str) or not person or not person.isprintable():
+        if not isinstance(person, str) or not person.strip() or not person.isprintable():
             raise GalleryError(f"{person!r} is no name: a person needs one of printable characters.")
-        if person in self._people:
+        if person in self:
             raise GalleryError(f"{person} is enrolled already, with {len(self.templates(person))} templates: add to them by add().")
-        self._people[person], self._ready = self._checked(templates, "templates"), None
+        self._people[_name(person)], self._ready = self._checked(templates, "templates"), None
 
     def add(self, person: str, templates: Tensor) -> None:
         """More templates ``(n, dimension)`` of somebody who is enrolled; ``GalleryError`` as for :meth:`enrol`."""
-        self._people[person], self._ready = torch.cat([self.templates(person), self._checked(templates, "templates")]), None
+        self._people[_name(person)] = torch.cat([self.templates(person), self._checked(templates, "templates")])
+        self._ready = None
 
     def remove(self, person: str) -> None:
         """Forget somebody and all their templates; ``GalleryError`` for somebody who is not enrolled."""
         self.templates(person)
-        del self._people[person]
+        del self._people[_name(person)]
         self._ready = None
 
     def scores(self, queries: Tensor, *, rule: Rule = "mean") -> Tensor:
@@ -118,22 +108,23 @@ class Gallery:
             raise ValueError(f'rule = "{rule}", but it must be mean or min.')
         if not self._people:
             raise GalleryError("nobody is enrolled: there is nobody to compare with.")
-        queries, index = self._checked(queries, "queries"), self._index()
-        distance = index.distance(queries)
-        if len(index.owners) == len(self):  # one template each: nothing to average, and nothing to choose from
+        queries, (templates, owners) = self._checked(queries, "queries"), self._all()
+        # Not by a matrix product: one template of a large norm would take away the digits of all distances.
+        distance = torch.cdist(queries, templates, compute_mode="donot_use_mm_for_euclid_dist")
+        if len(owners) == len(self):  # one template each: nothing to average, and nothing to choose from
             return distance
         empty = torch.full((len(distance), len(self)), float("inf") if rule == "min" else 0.0)
-        owners = index.owners.expand(len(distance), -1)
+        owners = owners.expand(len(distance), -1)
         return empty.scatter_reduce(1, owners, distance, "amin" if rule == "min" else "mean", include_self=rule == "min")
 
     def identify(self, queries: Tensor, gamma: float, *, rule: Rule = "mean") -> list[Answer]:
         """Who each query ``(Q, dimension)`` is: the person of the smallest score, if it is below γ.
 
         Raises:
-            ValueError: for γ ≤ 0.
+            TypeError, ValueError: for a γ that is no number, or not positive.
             GalleryError: for an empty gallery or queries of a wrong shape.
         """
-        _require_gamma(gamma)
+        gamma = _require_gamma(gamma)
         score, place = self.scores(queries, rule=rule).min(1)
         people = self.people
         return [
@@ -142,18 +133,19 @@ class Gallery:
 
     def verify(self, queries: Tensor, person: str, gamma: float, *, rule: Rule = "mean") -> Tensor:
         """Is each query ``(Q, dimension)`` the ``person`` that it claims to be? Booleans ``(Q,)``; errors as :meth:`identify`."""
-        _require_gamma(gamma)
+        gamma = _require_gamma(gamma)
         one = Gallery(self.dimension, network=self.network)  # the others do not matter
         one.enrol(person, self.templates(person))
         return one.scores(queries, rule=rule)[:, 0] < gamma
 
     def save(self, file: str | Path) -> None:
-        """Write the gallery to one safetensors file, as a whole or not at all."""
+        """Write the gallery to one safetensors file, with a checksum, as a whole or not at all."""
         from safetensors.torch import save as to_bytes
 
+        templates, owners = self._all()
         about = {"people": json.dumps(self.people, ensure_ascii=False), "network": self.network, "dimension": str(self.dimension)}
-        templates = torch.cat([torch.empty(0, self.dimension), *self._people.values()])
-        content = to_bytes({"templates": templates, "owners": self._owners()}, metadata=about)
+        about["sha256"] = _checksum(about, templates, owners)
+        content = to_bytes({"templates": templates, "owners": owners}, metadata=about)
         file = Path(file)
         file.parent.mkdir(parents=True, exist_ok=True)
         unfinished = file.with_name(file.name + ".unfinished")
@@ -165,25 +157,27 @@ class Gallery:
         """The gallery in a file.
 
         Raises:
-            GalleryError: for a file that is missing, cut or no gallery, or was made with another network.
+            GalleryError: for a file that is missing, cut, altered or no gallery, or was made with another network.
         """
         from safetensors import safe_open
 
+        if not Path(file).is_file():
+            raise GalleryError(f"{file} is missing: there is no such file.")
         try:
             with safe_open(str(file), "pt") as content:
                 about = content.metadata()
                 templates, owners = content.get_tensor("templates"), content.get_tensor("owners")
+            if about.get("sha256") != _checksum(about, templates, owners):
+                raise ValueError("its content does not have the checksum that was saved with it")
             gallery = cls(int(about["dimension"]), network=about["network"])
             people = json.loads(about["people"])
             counts = torch.bincount(owners, minlength=len(people))
-            whole = templates.shape == (len(owners), gallery.dimension) and bool(templates.isfinite().all())
-            if not whole or len(counts) != len(people) or bool((counts == 0).any()) or not torch.equal(owners, owners.sort().values):
+            if len(counts) != len(people) or not torch.equal(owners, owners.sort().values):
                 raise ValueError("templates and people do not belong together")
-            gallery._people = dict(zip(people, templates.split(counts.tolist()), strict=True))
-            if len(gallery) != len(people):
-                raise ValueError("a name occurs twice")
+            for person, own in zip(people, templates.split(counts.tolist()), strict=True):
+                gallery.enrol(person, own)
         except Exception as error:  # whatever safetensors meets first in a damaged file
-            raise GalleryError(f"{file} is missing, cut, or not a gallery ({error}).") from error
+            raise GalleryError(f"{file} is cut, altered, or not a gallery ({error}): take a copy, or enrol everybody again.") from error
         if gallery.network != network:
             raise GalleryError(
                 f'{file} was made with the network "{gallery.network}", not with "{network}": embeddings of two networks cannot be '
@@ -191,17 +185,12 @@ class Gallery:
             )
         return gallery
 
-    def _owners(self) -> Tensor:
-        """Of each template, the place of its person."""
-        counts = torch.tensor([len(templates) for templates in self._people.values()], dtype=torch.long)
-        return torch.arange(len(self)).repeat_interleave(counts)
-
-    def _index(self) -> _Index:
+    def _all(self) -> tuple[Tensor, Tensor]:
+        """All templates ``(n, dimension)``, and of each the place of its person ``(n,)``."""
         if self._ready is None:
-            templates = torch.cat(list(self._people.values()))
-            centre = templates.mean(0)
-            centred = templates - centre
-            self._ready = _Index(centre, centred, centred.square().sum(1), self._owners())
+            counts = torch.tensor([len(templates) for templates in self._people.values()], dtype=torch.long)
+            owners = torch.arange(len(self)).repeat_interleave(counts)
+            self._ready = torch.cat([torch.empty(0, self.dimension), *self._people.values()]), owners
         return self._ready
 
     def _checked(self, embeddings: Tensor, name: str) -> Tensor:
@@ -215,9 +204,18 @@ class Gallery:
         return embeddings
 
 
-def _require_gamma(gamma: float) -> None:
-    if not gamma > 0:
-        raise ValueError(f"gamma = {gamma}: a distance below which two images are one person must be positive.")
+def _require_gamma(gamma: float) -> float:
+    return checks.number(gamma, "gamma, a distance below which two images are one person,", 0, inside=True)
+
+
+def _name(person: str) -> str:
+    return unicodedata.normalize("NFC", person) if isinstance(person, str) else person
+
+
+def _checksum(about: Mapping[str, str], templates: Tensor, owners: Tensor) -> str:
+    """SHA-256 of all that a file says: the network, the people, and their templates."""
+    words = json.dumps([about[name] for name in ("people", "network", "dimension")] + [list(templates.shape), str(templates.dtype)])
+    return hashlib.sha256(words.encode() + templates.numpy().tobytes() + owners.numpy().tobytes()).hexdigest()
 
 
 def threshold(distance: Tensor, same: Sequence[bool] | Tensor, false_accepts: float) -> float:
@@ -229,13 +227,15 @@ def threshold(distance: Tensor, same: Sequence[bool] | Tensor, false_accepts: fl
         false_accepts: in [0, 1).
 
     Raises:
-        ValueError: if there is no pair of two people, or ``false_accepts`` lies outside [0, 1).
+        TypeError: for anything but a tensor of numbers, and booleans.
+        ValueError: if there is no pair of two people, a distance is NaN, or ``false_accepts`` lies outside [0, 1).
     """
-    same = torch.as_tensor(same, dtype=torch.bool)
-    if same.shape != distance.shape or distance.dim() != 1:
+    checks.tensor(distance, "distance", ("N",))
+    same = torch.tensor(same) if isinstance(same, list | tuple) and all(isinstance(one, bool) for one in same) else same
+    if checks.tensor(same, "same", ("N",), of="booleans").shape != distance.shape:
         raise ValueError(f"distances {tuple(distance.shape)} and same {tuple(same.shape)}: one of either for each pair, (N,), is needed.")
     impostors = distance[~same].sort().values
-    if not 0 <= false_accepts < 1 or not len(impostors):
+    if not 0 <= checks.number(false_accepts, "false_accepts") < 1 or not len(impostors):
         raise ValueError(
             f"false_accepts = {false_accepts} of {len(impostors)} pairs of two people: a share in [0, 1), of at least one pair, is needed."
         )

@@ -69,7 +69,7 @@ class Classifier(nn.Module):
         """Latent representations ``(N, dimension)``, as :meth:`course_lib.metric_learning.embedding.Embedder.embed`."""
         return self.embedder.embed(images, at_once=at_once)
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def identify(self, images: Tensor) -> Tensor:
         """Place ``(N,)`` of the person with the largest logit, among those it was trained on; there is no "nobody I know"."""
         weights = self.embedder.ready(images)

@@ -24,7 +24,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor, nn
 
-from course_lib import devices
+from course_lib import checks, devices
 from course_lib.metric_learning import distances
 from course_lib.metric_learning.embedding import EmbeddingSettings, batch, prepare
 
@@ -46,7 +46,7 @@ class Settings(EmbeddingSettings):
         super().__post_init__()
         if self.form not in get_args(Form):
             raise ValueError(f'form = "{self.form}", but it must be one of {", ".join(get_args(Form))}.')
-        if not self.margin > 0 or (self.normalise and self.margin >= 2):
+        if not 0 < self.margin < (2 if self.normalise else float("inf")):
             raise ValueError(f"margin = {self.margin}: it must be positive, and below 2, the largest distance, on the unit sphere.")
 
 
@@ -57,14 +57,31 @@ def contrastive(distance: Tensor, different: Tensor, margin: float) -> Tensor:
         distance: ``(N,)``, D.
         different: ``(N,)``, y: 0 or False for one identity, 1 or True for two.
         margin: m.
+
+    Raises:
+        TypeError: for anything but tensors of numbers, and booleans or numbers.
+        ValueError: for other shapes, a y that is neither 0 nor 1 (not looked at on a GPU), or a margin that is not positive.
     """
-    y = different.to(distance.dtype)
+    y = _labels(distance, different, margin)
     return ((1 - y) * distance.square() + y * (margin - distance).clamp(min=0).square()).mean() / 2
 
 
+def _labels(distance: Tensor, different: Tensor, margin: float) -> Tensor:
+    """y of the losses, in the type of the distances; errors as :func:`contrastive`."""
+    checks.tensor(distance, "distance", ("N",), finite=False)
+    known = getattr(different, "dtype", None) == torch.bool
+    checks.tensor(different, "different", ("N",), of="booleans" if known else "numbers")
+    checks.number(margin, "margin", 0, inside=True)
+    if different.shape != distance.shape:
+        raise ValueError(f"distance {tuple(distance.shape)} and different {tuple(different.shape)} are of different numbers of pairs.")
+    if not known and different.device.type == "cpu" and not bool(((different == 0) | (different == 1)).all()):
+        raise ValueError("different has other values than 0 (one identity) and 1 (two): identity_a != identity_b gives booleans.")
+    return different.to(distance.dtype)
+
+
 def contrastive_unsquared(distance: Tensor, different: Tensor, margin: float) -> Tensor:
-    r"""The lecture's loss, mean over pairs of :math:`\frac{1-y}{2} D + \frac{y}{2} \max(0, m - D)`; arguments as above."""
-    y = different.to(distance.dtype)
+    r"""The lecture's loss, mean over pairs of :math:`\frac{1-y}{2} D + \frac{y}{2} \max(0, m - D)`; arguments and errors as above."""
+    y = _labels(distance, different, margin)
     return ((1 - y) * distance + y * (margin - distance).clamp(min=0)).mean() / 2
 
 
@@ -73,7 +90,11 @@ def pairs(identities: Tensor, *, balanced: bool = True) -> tuple[Tensor, Tensor,
 
     Pairs of two identities outnumber the others by far. ``balanced`` takes as many of them as of the others, evenly from all
     there are; which identities these are is chance, since the batch is. Where one kind does not occur the other is returned alone.
+
+    Raises:
+        TypeError, ValueError: for anything but a tensor of integers ``(B,)``.
     """
+    checks.tensor(identities, "identities", ("B",), of="integers")
     i, j = torch.triu_indices(len(identities), len(identities), offset=1, device=identities.device)
     same = identities[i] == identities[j]
     positive, negative = same.nonzero().flatten(), (~same).nonzero().flatten()

@@ -29,7 +29,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor, nn
 
-from course_lib import devices
+from course_lib import checks, devices
 from course_lib.batches import IdentityPool
 from course_lib.metric_learning import distances, embedding
 from course_lib.metric_learning.embedding import EmbeddingSettings, prepare
@@ -80,6 +80,15 @@ def _mined(violations: Tensor, valid: Tensor, nonzero: bool) -> Mined:
     return Mined(loss, triplets, active.detach())
 
 
+def _require(compared: Tensor, labels: Tensor, margin: float, *, name: str = "distance", axes: tuple[str, str] = ("B", "B")) -> None:
+    """Raise unless these are what a mining takes: distances ``(B, B)`` or embeddings ``(B, D)``, and labels ``(B,)``."""
+    checks.tensor(compared, name, axes, of="floating", finite=False)
+    checks.tensor(labels, "labels", ("B",), of="integers")
+    checks.number(margin, "margin", 0)
+    if len(labels) != len(compared) or (axes[0] == axes[1] and compared.shape[0] != compared.shape[1]):
+        raise ValueError(f"{name} {tuple(compared.shape)} and labels {tuple(labels.shape)} do not fit: ({', '.join(axes)}) and (B,).")
+
+
 def _relations(labels: Tensor) -> tuple[Tensor, Tensor]:
     """(same identity but another image, other identity), each ``(B, B)``."""
     same = labels[:, None] == labels
@@ -95,7 +104,11 @@ def all_triplets(distance: Tensor, labels: Tensor, margin: float, *, nonzero: bo
         margin: m.
         nonzero: mean over the triplets that violate the margin, as is common, rather than over all of them. It then hovers
             near m, which is no collapse.
+
+    Raises:
+        TypeError, ValueError: for anything but tensors of these shapes, or a negative margin.
     """
+    _require(distance, labels, margin)
     positive, negative = _relations(labels)
     anchor, other = positive.nonzero(as_tuple=True)  # all pairs of anchor and positive
     violations = margin + distance[anchor, other][:, None] - distance[anchor]  # (pairs, B): by each image as the negative
@@ -108,7 +121,13 @@ def random_triplets(distance: Tensor, labels: Tensor, margin: float, scores: Ten
     Args:
         distance, labels, margin: as for :func:`all_triplets`.
         scores: ``(B, B)`` uniform random numbers: row i decides for the anchor i.
+
+    Raises:
+        TypeError, ValueError: as for :func:`all_triplets`.
     """
+    _require(distance, labels, margin)
+    if checks.tensor(scores, "scores", ("B", "B"), finite=False).shape != distance.shape:
+        raise ValueError(f"scores are {tuple(scores.shape)}, but must be as many as the distances, {tuple(distance.shape)}.")
     positive, negative = _relations(labels)
     anchor, other = positive.nonzero(as_tuple=True)
     shift = torch.arange(len(anchor), device=anchor.device)
@@ -121,12 +140,13 @@ def random_triplets(distance: Tensor, labels: Tensor, margin: float, scores: Ten
 def semi_hard(distance: Tensor, labels: Tensor, margin: float) -> Mined:
     """For each pair of anchor and positive the nearest negative that is farther than the positive; none, where there is none.
 
-    Shapes as for the other minings: distances ``(B, B)``, labels ``(B,)``.
+    Shapes as for the other minings: distances ``(B, B)``, labels ``(B,)``; errors as for :func:`all_triplets`.
     """
+    _require(distance, labels, margin)
     positive, negative = _relations(labels)
     anchor, other = positive.nonzero(as_tuple=True)
     reach = distance[anchor, other]
-    farther = negative[anchor] & (distance[anchor] > reach[:, None])
+    farther = negative[anchor] & ~(distance[anchor] <= reach[:, None])  # so that NaN is not left out: the loss is then NaN
     nearest = distance[anchor].masked_fill(~farther, float("inf")).min(1).values
     valid = farther.any(1)
     return _mined(margin + reach - nearest.where(valid, reach), valid, nonzero=False)
@@ -142,7 +162,11 @@ def batch_hard(embeddings: Tensor, labels: Tensor, margin: float, *, squared: bo
         embeddings: ``(B, D)``.
         labels, margin: as for :func:`all_triplets`.
         squared: is the margin one of squared distances?
+
+    Raises:
+        TypeError, ValueError: as for :func:`all_triplets`.
     """
+    _require(embeddings, labels, margin, name="embeddings", axes=("B", "D"))
     with torch.no_grad():
         points = embeddings - embeddings.mean(0)
         # ‖b‖² − 2 a·b orders the images b around an anchor a as their distances do.

@@ -44,7 +44,16 @@ class Benchmark:
         }
 
     def measured(self, images: Dataset) -> tuple[Sequence[Tensor], ...]:
-        """What a measure gets of a data set: its images ``(C, H, W)``."""
+        """What a measure gets of a data set: its images ``(C, H, W)``, which it takes for clean.
+
+        Raises:
+            ValueError: for noisy photographs, which have their clean counterparts beside them.
+        """
+        if images.truth is not None:
+            raise ValueError(
+                f"{images.name} are noisy photographs, but this recipe adds noise to clean images: evaluate a recipe for real photographs "
+                "on them, such as cbdnet, or another data set."
+            )
         return (images.images,)
 
     def lacking(self, there: Mapping[str, object]) -> Benchmark | None:

@@ -75,7 +75,13 @@ class OfPairs(Benchmark):
     """Real photographs with clean counterparts: measures are called with both."""
 
     def measured(self, images: data.Dataset) -> tuple:
-        """The noisy photographs and the clean ones."""
+        """The noisy photographs and the clean ones.
+
+        Raises:
+            ValueError: for images without clean counterparts.
+        """
+        if images.truth is None:
+            raise ValueError(f"{images.name} has no noisy photographs with clean counterparts: evaluate this recipe on cc15.")
         return images.images, images.truth
 
 
