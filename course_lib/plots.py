@@ -63,11 +63,11 @@ def img_tag(content: bytes, alt: str, mime: str = "image/webp", attributes: str 
 class Shown:
     """A finished figure for the end of a cell: a picture with its alternative text."""
 
-    def __init__(self, content: bytes, alt: str, width: int):
-        self.content, self.alt, self.width = content, alt, width
+    def __init__(self, content: bytes, alt: str, width: int, mime: str = "image/webp"):
+        self.content, self.alt, self.width, self.mime = content, alt, width, mime
 
     def _repr_mimebundle_(self, include=None, exclude=None):
-        tag = img_tag(self.content, self.alt, attributes=f'width="{self.width}" style="max-width:100%;height:auto"')
+        tag = img_tag(self.content, self.alt, self.mime, f'width="{self.width}" style="max-width:100%;height:auto"')
         return {"text/html": tag, "text/plain": self.alt}
 
 
