@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import numbers
 from functools import cache
+from typing import Literal
 
 import numpy as np
 import torch
@@ -17,9 +18,26 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from course_lib import rng
-from course_lib.noise import as_map, require_images
+from course_lib.noise import as_map, from_255, gaussian, require_images
+
+Kind = Literal["gaussian", "poisson", "bernoulli", "text", "impulses"]
+STRENGTHS: dict[str, tuple[float, float, str]] = {
+    "gaussian": (0, 255, "σ on the 0–255 scale"),
+    "poisson": (1e-3, 1e6, "photons that a white pixel expects"),
+    "bernoulli": (0, 1, "the share of the pixels that are lost"),
+    "text": (0, 0.6, "the share of the pixels that text covers"),
+    "impulses": (0, 1, "the share of the pixels that are replaced"),
+}
+"""Kind of noise -> lowest and highest strength, and what it is."""
 
 SHEET_SIDE = 512  # of the sheet of strings that overlaid text is cut from, in pixels
+
+
+def require_strength(kind: str, strength: tuple[float, float]) -> None:
+    """Raise ``ValueError`` unless ``strength`` is a lowest and a highest one that a kind of noise can have."""
+    low, high, words = STRENGTHS[kind]
+    if not isinstance(strength, tuple) or len(strength) != 2 or not low <= strength[0] <= strength[1] <= high:
+        raise ValueError(f"strength = {strength}: for {kind} noise give a lowest and a highest one in {low:g} to {high:g}, {words}.")
 
 
 def each(strength: float | Tensor, images: Tensor, name: str, low: float, high: float, advice: str) -> Tensor:
@@ -45,6 +63,35 @@ def each(strength: float | Tensor, images: Tensor, name: str, low: float, high: 
         wrong = values.flatten()[~((values >= low) & (values <= high)).flatten()][0].item()
         raise ValueError(f"{name} = {wrong:g}, but it must lie in {low:g} to {high:g}: {advice}")
     return values.expand(len(images)).view(-1, 1, 1, 1)
+
+
+def corrupt(clean: Tensor, kind: str, strength: float | Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor | None]:
+    """A noisy version of clean images ``(B, C, H, W)``, and the mask ``(B, C, H, W)`` of the pixels that are left in it.
+
+    Args:
+        clean: floating point in [0, 1].
+        kind: of the noise, a key of ``STRENGTHS``, which says what strength means.
+        strength: a number, or one for each image ``(B,)``.
+        generator: the source of the draws, on the device of ``clean``.
+
+    Returns:
+        (noisy images, mask); the mask is None for all noise but Bernoulli's.
+
+    Raises:
+        ValueError: for an unknown kind, or a strength that makes no sense.
+    """
+    if kind == "gaussian":
+        return gaussian(clean, from_255(strength), generator, clip=False), None
+    if kind == "poisson":
+        return photons(clean, strength, generator), None
+    if kind == "bernoulli":
+        noisy, mask = dropped(clean, strength, generator)
+        return noisy, mask.expand_as(clean)
+    if kind == "text":
+        return text(clean, strength, generator), None
+    if kind == "impulses":
+        return impulses(clean, strength, generator), None
+    raise ValueError(f'unknown noise "{kind}"; there are {", ".join(STRENGTHS)}.')
 
 
 def photons(clean: Tensor, at_white: float | Tensor, generator: torch.Generator) -> Tensor:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from course_lib import batches, recipes, rng, training
+from course_lib import batches, corruptions, recipes, rng, training
 from course_lib.batches import FloatPool
 from course_lib.self_supervised_denoising import noise2noise
 from course_lib.self_supervised_denoising.noise2noise import Settings, UNet
@@ -175,7 +175,7 @@ def test_unknown_loss_or_noise():
     with pytest.raises(ValueError, match='unknown loss "l3"; there are l2, l1, l0'):
         noise2noise.distance(torch.zeros(1), torch.zeros(1), "l3")
     with pytest.raises(ValueError, match='unknown noise "fog"; there are gaussian, poisson'):
-        noise2noise.corrupt(torch.zeros(1, 1, 4, 4), "fog", 1.0, seeded())
+        corruptions.corrupt(torch.zeros(1, 1, 4, 4), "fog", 1.0, seeded())
 
 
 def test_expected_loss_is_larger_by_the_variance_of_the_target():
@@ -240,7 +240,7 @@ def test_learning():
     scene = torch.full((1, 48, 48), 128, dtype=torch.uint8)
     model = UNet(plan, seed=0)
     training.fit(model, noise2noise.prepare([scene], plan), noise2noise, plan, progress=False)
-    noisy, _ = noise2noise.corrupt(torch.full((1, 1, 48, 48), 128 / 255), "gaussian", 25.0, seeded(9))
+    noisy, _ = corruptions.corrupt(torch.full((1, 1, 48, 48), 128 / 255), "gaussian", 25.0, seeded(9))
     assert (model.denoise(noisy) - 128 / 255).std() < 0.5 * 25 / 255
 
 
@@ -327,7 +327,7 @@ def test_a_pool_of_floating_point_images_refuses_integers():
 
 def noisy_photo(*, clip=False, eight_bit=False, kind="gaussian"):
     clean = torch.linspace(0, 1, 64 * 64).view(1, 1, 64, 64)
-    noisy, _ = noise2noise.corrupt(clean, kind, MIDDLE[kind], seeded())
+    noisy, _ = corruptions.corrupt(clean, kind, MIDDLE[kind], seeded())
     noisy = noisy.clamp(0, 1) if clip or eight_bit else noisy
     return batches.to_uint8(noisy) if eight_bit else noisy
 
@@ -402,7 +402,7 @@ def test_evaluation(kind):
     found = noise2noise.evaluate(model, images, kind, MIDDLE[kind], indices=[1, 2])
     for number, value in zip((1, 2), found, strict=True):
         clean = batches.to_float(images[number])[None]
-        noisy, _ = noise2noise.corrupt(clean, kind, MIDDLE[kind], rng.generator(0, number, 0, "test noise"))
+        noisy, _ = corruptions.corrupt(clean, kind, MIDDLE[kind], rng.generator(0, number, 0, "test noise"))
         rounded = (noisy.clamp(0, 1) * 255).round() / 255
         assert value == pytest.approx(-10 * math.log10((rounded - clean).square().mean().item()), abs=1e-4)
     assert found == noise2noise.evaluate(model, images, kind, MIDDLE[kind])[1:]

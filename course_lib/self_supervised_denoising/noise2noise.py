@@ -33,7 +33,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from course_lib import corruptions, metrics, noise, rng
+from course_lib import corruptions, metrics, rng
 from course_lib.batches import ImagePool, padded, resized, to_float
 from course_lib.data import Dataset
 from course_lib.denoising import common
@@ -42,19 +42,8 @@ from course_lib.rng import Draws
 from course_lib.self_supervised_denoising.shots import Shots, check_noisy
 from course_lib.training import Plan
 
-Noise = Literal["gaussian", "poisson", "bernoulli", "text", "impulses"]
 Loss = Literal["l2", "l1", "l0"]
 Target = Literal["noisy", "clean", "same", "mean"]
-
-STRENGTHS: dict[str, tuple[float, float, str]] = {
-    "gaussian": (0, 255, "σ on the 0–255 scale"),
-    "poisson": (1e-3, 1e6, "photons that a white pixel expects"),
-    "bernoulli": (0, 1, "the share of the pixels that are lost"),
-    "text": (0, 0.6, "the share of the pixels that text covers"),
-    "impulses": (0, 1, "the share of the pixels that are replaced"),
-}
-"""Kind of noise -> lowest and highest strength, and what it is."""
-
 
 @dataclass(frozen=True, kw_only=True)
 class Settings(Plan):
@@ -68,8 +57,8 @@ class Settings(Plan):
     patch_size: int = 256  # side in pixels, a multiple of 2^depth; smaller images are enlarged to it
     scales: tuple[float, ...] = (1.0,)
     # the noise
-    noise: Noise = "gaussian"
-    strength: tuple[float, float] = (0.0, 50.0)  # lowest and highest, see STRENGTHS; each image of a pair has its own
+    noise: corruptions.Kind = "gaussian"
+    strength: tuple[float, float] = (0.0, 50.0)  # lowest and highest, see corruptions.STRENGTHS; each image of a pair has its own
     shots: int = 0  # stored shots of a scene, 0 for noise that is drawn anew in each step
     # the loss
     target: Target = "noisy"  # "clean" and "same" (the input itself) are controls; "mean": of all other stored shots
@@ -92,21 +81,14 @@ class Settings(Plan):
             )
         if self.patch_size < 1 or self.patch_size % 2**self.depth:
             raise ValueError(f"patch_size = {self.patch_size}: {self.depth} poolings need a multiple of {2**self.depth}.")
-        for name, kinds in (("noise", Noise), ("target", Target), ("loss", Loss)):
+        for name, kinds in (("noise", corruptions.Kind), ("target", Target), ("loss", Loss)):
             if getattr(self, name) not in get_args(kinds):
                 raise ValueError(f'{name} = "{getattr(self, name)}", but it must be one of {", ".join(get_args(kinds))}.')
-        require_strength(self.noise, self.strength)
+        corruptions.require_strength(self.noise, self.strength)
         if self.shots < 0 or self.shots == 1 or (self.target == "mean" and self.shots < 2):
             raise ValueError(f"shots = {self.shots}: a pair needs 2 shots or more of a scene (0: drawn anew, which has no mean).")
         if not 0 <= self.final_gamma <= 2 or not self.epsilon > 0:
             raise ValueError(f"final_gamma = {self.final_gamma}, epsilon = {self.epsilon}: γ ends in 0 to 2, and ϵ is above 0.")
-
-
-def require_strength(kind: str, strength: Sequence[float]) -> None:
-    """Raise ``ValueError`` unless ``strength`` is a lowest and a highest one that a kind of noise can have."""
-    low, high, words = STRENGTHS[kind]
-    if not isinstance(strength, tuple) or len(strength) != 2 or not low <= strength[0] <= strength[1] <= high:
-        raise ValueError(f"strength = {strength}: for {kind} noise give a lowest and a highest one in {low:g} to {high:g}, {words}.")
 
 
 class UNet(nn.Module):
@@ -178,36 +160,7 @@ class UNet(nn.Module):
         return self(images)[..., :height, :width].to(noisy.device)
 
 
-# --- noise and loss -------------------------------------------------------------------------------------------------------
-
-
-def corrupt(clean: Tensor, kind: str, strength: float | Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor | None]:
-    """A noisy version of clean images ``(B, C, H, W)``, and the mask ``(B, C, H, W)`` of the pixels that are left in it.
-
-    Args:
-        clean: floating point in [0, 1].
-        kind: of the noise, a key of ``STRENGTHS``, which says what strength means.
-        strength: a number, or one for each image ``(B,)``.
-        generator: the source of the draws, on the device of ``clean``.
-
-    Returns:
-        (noisy images, mask); the mask is None for all noise but Bernoulli's.
-
-    Raises:
-        ValueError: for an unknown kind, or a strength that makes no sense.
-    """
-    if kind == "gaussian":
-        return noise.gaussian(clean, noise.from_255(strength), generator, clip=False), None
-    if kind == "poisson":
-        return corruptions.photons(clean, strength, generator), None
-    if kind == "bernoulli":
-        noisy, mask = corruptions.dropped(clean, strength, generator)
-        return noisy, mask.expand_as(clean)
-    if kind == "text":
-        return corruptions.text(clean, strength, generator), None
-    if kind == "impulses":
-        return corruptions.impulses(clean, strength, generator), None
-    raise ValueError(f'unknown noise "{kind}"; there are {", ".join(STRENGTHS)}.')
+# --- the loss ------------------------------------------------------------------------------------------------------------
 
 
 def distance(
@@ -260,7 +213,7 @@ def prepare(images: Dataset | Iterable[Tensor], settings: Settings, seed: int = 
     stored = []
     for number, clean in enumerate(scenes):
         draws = [rng.generator(seed, number, shot, "stored shots") for shot in range(settings.shots)]
-        made = [corrupt(clean, settings.noise, _strengths(settings, 1, draw), draw) for draw in draws]
+        made = [_noisy(clean, settings, draw, draw) for draw in draws]
         stored.append(([z for z, _ in made], [m for _, m in made if m is not None], clean))
     return Shots(stored, settings.patch_size, settings.channels)
 
@@ -285,18 +238,19 @@ def batch(pool: Union[ImagePool, Shots], draws: Draws, settings: Settings) -> Pa
     if isinstance(pool, Shots):
         return Pair(*pool.pairs(settings.batch_size, settings.target, draws), gamma)
     clean = pool.patches(settings.batch_size, draws("patches"))
-    noisy, _ = corrupt(clean, settings.noise, _strengths(settings, len(clean), draws("strength")), draws("noise"))
+    noisy, _ = _noisy(clean, settings, draws("strength"), draws("noise"))
     if settings.target == "clean":
         return Pair(noisy, clean, None, gamma)
     if settings.target == "same":
         return Pair(noisy, noisy, None, gamma)
-    other = corrupt(clean, settings.noise, _strengths(settings, len(clean), draws("target's strength")), draws("target's noise"))
-    return Pair(noisy, *other, gamma)
+    return Pair(noisy, *_noisy(clean, settings, draws("target's strength"), draws("target's noise")), gamma)
 
 
-def _strengths(settings: Settings, count: int, generator: torch.Generator) -> Tensor:
+def _noisy(clean: Tensor, settings: Settings, strength: torch.Generator, noise: torch.Generator) -> tuple[Tensor, Tensor | None]:
+    """Noisy images, each with a strength of its own, and the mask of the pixels that are left in them."""
     low, high = settings.strength
-    return low + (high - low) * torch.rand(count, generator=generator, device=generator.device)
+    drawn = low + (high - low) * torch.rand(len(clean), generator=strength, device=clean.device)
+    return corruptions.corrupt(clean, settings.noise, drawn, noise)
 
 
 def step(model: nn.Module, batch: Pair, settings: Settings) -> tuple[Tensor, dict[str, Tensor]]:
@@ -321,13 +275,13 @@ def evaluate(
     Args:
         model: in evaluation mode.
         images: uint8 ``(C, H, W)``.
-        kind, strength: of the noise, see ``STRENGTHS``.
+        kind, strength: of the noise, see :data:`course_lib.corruptions.STRENGTHS`.
         indices: numbers of the images to measure, None for all.
         seed: of the test noise.
     """
     values = []
     for index, image in chosen(images, indices):
         clean = to_float(image)[None]
-        noisy, _ = corrupt(clean, kind, strength, rng.generator(seed, index, 0, "test noise"))
+        noisy, _ = corruptions.corrupt(clean, kind, strength, rng.generator(seed, index, 0, "test noise"))
         values.append(metrics.psnr(model.denoise(noisy), clean, protocol="quantised").item())
     return values
