@@ -16,17 +16,26 @@ ROOT = Path(__file__).resolve().parents[1]
 BIN = Path(sys.executable).parent
 CHAPTERS = sorted(str(path.relative_to(ROOT)) for path in (ROOT / "book").glob("*.ipynb"))
 
+# Several processes of one thread each are faster than one of several threads: networks of tests and chapters are small. A file
+# stays in one process, and so does a notebook, whose cells need each other.
+WORKERS = min(4, os.cpu_count() or 1)
+ONE_THREAD = {"OMP_NUM_THREADS": "1"}
+
 # Notebooks run on embedded data, whatever the rest of the tests may use.
 EMBEDDED = {"COURSE_DATA": None, "COURSE_PRESET": None, "COURSE_SEED": None, "MPLBACKEND": "agg"}
 PYTEST = [sys.executable, "-m", "pytest", "-q", "-rs", "--durations=5"]
+TOGETHER = [*PYTEST, "-n", str(WORKERS), "--dist"]
 PARTS = {
     "style": ([sys.executable, "-m", "ruff", "check", "."], {}),
-    "library": ([*PYTEST, "tests", "--ignore-glob=*browser*", "--ignore=tests/test_chapters.py", "--ignore=tests/test_site.py"], {}),
-    "chapters run (nbval)": (
-        [*PYTEST, "--nbval-lax", "--nbval-current-env", "--nbval-cell-timeout=300", "-p", "no:cacheprovider", *CHAPTERS],
-        EMBEDDED,
+    "library": (
+        [*TOGETHER, "loadfile", "tests", "--ignore-glob=*browser*", "--ignore=tests/test_chapters.py", "--ignore=tests/test_site.py"],
+        ONE_THREAD,
     ),
-    "chapters are sound": ([*PYTEST, "tests/test_chapters.py"], EMBEDDED),
+    "chapters run (nbval)": (
+        [*TOGETHER, "loadfile", "--nbval-lax", "--nbval-current-env", "--nbval-cell-timeout=300", "-p", "no:cacheprovider", *CHAPTERS],
+        {**EMBEDDED, **ONE_THREAD},
+    ),
+    "chapters are sound": ([*TOGETHER, "worksteal", "tests/test_chapters.py"], {**EMBEDDED, **ONE_THREAD}),
     "site builds": ([str(BIN / "jupyter-book"), "build", "book", "-W", "-n", "--keep-going", "--all"], {}),
     "site is sound": ([*PYTEST, "tests/test_site.py"], {}),
     "browser": ([*PYTEST, "tests/test_browser_site.py", "tests/test_browser_lab.py"], EMBEDDED),

@@ -53,6 +53,24 @@ def test_training_learns_the_people_it_is_shown():
     assert history.values["accuracy"][-1] > 0.9 > history.values["accuracy"][0]
 
 
+def test_a_wider_classifier_knows_what_the_narrow_one_knew():
+    model = identification.Classifier(identification.Settings(**TINY), seed=3).eval()
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    wider = identification.widened(model, identification.Settings(**{**TINY, "people": 8}), seed=4).eval()
+    images = batches.to_float(people().images)
+    with torch.no_grad():
+        assert wider(images).shape == (20, 8) and torch.equal(wider(images)[:, :5], model(images))
+        wider.head.weight.zero_()
+    assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items()), "the narrow one is left alone"
+
+
+@pytest.mark.parametrize("change", [{"people": 4}, {"dimension": 9}, {"height": 24}])
+def test_a_classifier_that_cannot_be_widened(change):
+    model = identification.Classifier(identification.Settings(**TINY))
+    with pytest.raises(ValueError, match=r"people = \d: the new classifier needs at least 5, and the same embedding network"):
+        identification.widened(model, identification.Settings(**{**TINY, **change}))
+
+
 @pytest.mark.parametrize(("setting", "message"), [({"people": 1}, "people = 1"), ({"normalise": True}, "normalise = True")])
 def test_settings_that_make_no_sense(setting, message):
     with pytest.raises(ValueError, match=message):

@@ -114,6 +114,13 @@ def test_pairs_are_balanced():
     assert all((labels[a] != labels[b]).item() == d for a, b, d in zip(i.tolist(), j.tolist(), different.tolist(), strict=True))
 
 
+def test_all_pairs():
+    labels = torch.tensor([0, 1, 0, 2, 1])
+    i, j, different = siamese.pairs(labels, balanced=False)
+    assert set(zip(i.tolist(), j.tolist(), strict=True)) == set(itertools.combinations(range(5), 2)) and len(i) == 10
+    assert torch.equal(different, labels[i] != labels[j])
+
+
 @pytest.mark.parametrize("labels", [[0, 0, 0], [0, 1, 2]])
 def test_pairs_of_one_kind_only(labels):
     i, j, different = siamese.pairs(torch.tensor(labels))

@@ -27,7 +27,7 @@ from course_lib.metric_learning import embedding
 from course_lib.metric_learning.embedding import Embedder, EmbeddingSettings
 from course_lib.rng import Draws
 
-__all__ = ["Classifier", "Settings", "batch", "cross_entropy", "prepare", "step"]
+__all__ = ["Classifier", "Settings", "batch", "cross_entropy", "prepare", "step", "widened"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,6 +74,28 @@ class Classifier(nn.Module):
         """Place ``(N,)`` of the person with the largest logit, among those it was trained on; there is no "nobody I know"."""
         weights = self.embedder.ready(images)
         return torch.cat([self(part.to(weights)).argmax(1).to(images.device) for part in images.split(512)])
+
+
+def widened(model: Classifier, settings: Settings, *, seed: int = 0) -> Classifier:
+    """A new classifier of more people, with all weights of ``model``; the rows ``(people, dimension)`` it lacks are initial ones.
+
+    Args:
+        model: stays as it is.
+        settings: of the new one: those of ``model`` but for ``people``.
+        seed: of the initial weights.
+
+    Raises:
+        ValueError: for fewer people than ``model`` has, or another embedding network.
+    """
+    made, known = Classifier(settings, seed=seed), model.head.out_features
+    shapes = [{name: tensor.shape for name, tensor in one.embedder.state_dict().items()} for one in (model, made)]
+    if settings.people < known or shapes[0] != shapes[1]:
+        raise ValueError(f"people = {settings.people}: the new classifier needs at least {known}, and the same embedding network.")
+    made.embedder.load_state_dict(model.embedder.state_dict())
+    with torch.no_grad():
+        made.head.weight[:known] = model.head.weight
+        made.head.bias[:known] = model.head.bias
+    return made
 
 
 def prepare(people: Dataset, settings: Settings, seed: int = 0) -> IdentityPool:

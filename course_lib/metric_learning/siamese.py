@@ -40,6 +40,7 @@ class Settings(EmbeddingSettings):
 
     form: Form = "squared"  # Hadsell's loss, or the lecture's
     margin: float = 1.0  # m
+    balanced: bool = True  # as many pairs of two persons as of one, or all there are in a batch
 
     def __post_init__(self):
         super().__post_init__()
@@ -67,16 +68,16 @@ def contrastive_unsquared(distance: Tensor, different: Tensor, margin: float) ->
     return ((1 - y) * distance + y * (margin - distance).clamp(min=0)).mean() / 2
 
 
-def pairs(identities: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """All pairs of one identity in a batch, and as many of two: indices ``(N,)`` and ``(N,)``, and ``different`` ``(N,)``.
+def pairs(identities: Tensor, *, balanced: bool = True) -> tuple[Tensor, Tensor, Tensor]:
+    """All pairs of one identity in a batch, and of two: indices ``(N,)`` and ``(N,)``, and ``different`` ``(N,)``.
 
-    Left to themselves, pairs of two identities would outnumber the others by far. They are taken evenly from all there
-    are; which identities these are is chance, since the batch is. Where one kind does not occur the other is returned alone.
+    Pairs of two identities outnumber the others by far. ``balanced`` takes as many of them as of the others, evenly from all
+    there are; which identities these are is chance, since the batch is. Where one kind does not occur the other is returned alone.
     """
     i, j = torch.triu_indices(len(identities), len(identities), offset=1, device=identities.device)
     same = identities[i] == identities[j]
     positive, negative = same.nonzero().flatten(), (~same).nonzero().flatten()
-    if 0 < len(positive) < len(negative):
+    if balanced and 0 < len(positive) < len(negative):
         negative = negative[torch.arange(len(positive), device=i.device) * len(negative) // len(positive)]
     chosen = torch.cat([positive, negative])
     return i[chosen], j[chosen], ~same[chosen]
@@ -86,7 +87,7 @@ def step(model: nn.Module, batch: tuple[Tensor, Tensor], settings: Settings) -> 
     """The loss of the :func:`pairs` of a batch, over all processes together; the mean distances of either kind: all scalars."""
     images, identities = batch
     embeddings, identities = devices.gathered(model(images)), devices.gathered(identities)
-    i, j, different = pairs(identities)
+    i, j, different = pairs(identities, balanced=settings.balanced)
     distance = distances.paired(embeddings[i], embeddings[j])
     loss = (contrastive if settings.form == "squared" else contrastive_unsquared)(distance, different, settings.margin)
     apart = distance.detach()
