@@ -85,6 +85,16 @@ def square(image: Tensor, size: int) -> Tensor:
     return center(resized(image, size / min(image.shape[-2:])), size)
 
 
+def padded(images: Tensor, multiple: int) -> Tensor:
+    """Images ``(B, C, H, W)`` continued at the right and at the bottom up to sides that are multiples of ``multiple``.
+
+    They are mirrored; repeated at the border where they are too small to mirror. ``[..., :H, :W]`` of the result are the images.
+    """
+    height, width = images.shape[-2:]
+    right, below = -width % multiple, -height % multiple
+    return F.pad(images, (0, right, 0, below), mode="reflect" if right < width and below < height else "replicate")
+
+
 class ImagePool:
     """Images of any sizes as one flat uint8 tensor, from which random patches are cut.
 
@@ -102,7 +112,7 @@ class ImagePool:
     """
 
     def __init__(self, images, patch_size: int, scales: tuple[float, ...] = (1.0,)):
-        images = require_eight_bit(images)
+        images = self.accepted(images)
         scales = tuple(checks.number(scale, "scales", 0, 100, inside=True) for scale in scales)
         pyramid = [resized(image, scale) for scale in scales for image in images]
         if not pyramid:
@@ -127,6 +137,12 @@ class ImagePool:
         self.ends = ((self.heights - patch_size + 1) * (self.widths - patch_size + 1)).cumsum(0)
         self.positions = int(self.ends[-1])
         """Number of different patches in the pool."""
+
+    accepted = staticmethod(require_eight_bit)
+    """The images as a list of tensors ``(C, H, W)``, if they are of the kind that this pool keeps."""
+
+    values = staticmethod(to_float)
+    """What a patch has of the pixels that are kept."""
 
     def to(self, device: torch.device | str) -> ImagePool:
         """Move everything to ``device``, in place; returns the pool."""
@@ -162,7 +178,32 @@ class ImagePool:
         plane = (self.heights * self.widths)[image]
         channel = torch.arange(self.channels, device=device).view(1, -1, 1, 1)
         index = (self.starts[image].view(-1, 1, 1, 1) + channel * plane.view(-1, 1, 1, 1)) + inside[:, None]
-        return to_float(self.pixels[index])
+        return self.values(self.pixels[index])
+
+
+class FloatPool(ImagePool):
+    """The same of floating-point images, such as noisy ones, which are neither rounded to 8 bits nor clipped.
+
+    They enter at their own size; shots of one scene are stacked as channels, so that a patch is cut from all of them at one place.
+    """
+
+    def __init__(self, images, patch_size: int):
+        super().__init__(images, patch_size)
+
+    @staticmethod
+    def accepted(images) -> list[Tensor]:
+        """The images as a list of tensors ``(C, H, W)``; ``TypeError`` unless they are floating point, ``ValueError`` for another shape."""
+        images = list(images)
+        for image in images:
+            if getattr(image, "dtype", None) == torch.uint8:
+                raise TypeError("images are torch.uint8, but floating-point ones are expected: 8-bit noise is rounded and clipped.")
+            checks.tensor(image, "an image", ("C", "H", "W"), of="floating")
+        return images
+
+    @staticmethod
+    def values(images: Tensor) -> Tensor:
+        """The pixels as they are, of any shape."""
+        return images
 
 
 class IdentityPool:

@@ -22,10 +22,12 @@ class Plan:
     learning_rate: float = 1e-3  # of the first step after the warm-up
     final_learning_rate: float = 0.0  # approached with the last step
     muon_learning_rate: float = 0.01  # Muon's own first rate, which falls as the other does
+    beta2: float = 0.999  # of Adam: how slowly its second moment forgets
     momentum: float = 0.9  # of SGD
     nesterov: bool = False  # look ahead along it, with SGD
-    schedule: Literal["cosine", "exponential", "drop"] = "cosine"  # how the one becomes the other
+    schedule: Literal["cosine", "exponential", "drop", "late"] = "cosine"  # how the one becomes the other
     drop_at: tuple[float, ...] = (0.6,)  # for "drop": fractions of the steps after which it falls, at the last to the final one
+    late: float = 0.3  # for "late": share of the steps, the last ones, in which the rate falls, by a squared cosine
     warmup_steps: int = 0  # steps of linear rise from 0
     weight_decay: float = 0.0
     ema: float = 0.0  # decay of an exponential moving average of the weights, which is what is kept at the end; 0 for none
@@ -57,8 +59,10 @@ class Plan:
             raise ValueError(f"learning_rate = {self.learning_rate}, but a rate that falls by a factor must begin above 0.")
         if self.optimizer == "muon" and not (self.learning_rate > 0 and self.muon_learning_rate > 0):
             raise ValueError("Muon needs learning_rate > 0 and muon_learning_rate > 0, since its rate follows the other's in proportion.")
-        if not 0 <= self.ema < 1 or not 0 <= self.momentum < 1:
-            raise ValueError(f"ema = {self.ema}, momentum = {self.momentum}: both lie in 0 to 1, without 1.")
+        if not 0 < self.late <= 1:
+            raise ValueError(f"late = {self.late}: the share of the steps in which the rate falls lies above 0 and up to 1.")
+        if not (0 <= self.ema < 1 and 0 <= self.momentum < 1 and 0 <= self.beta2 < 1):
+            raise ValueError(f"ema = {self.ema}, momentum = {self.momentum}, beta2 = {self.beta2}: they lie in 0 to 1, without 1.")
         settings.check_finite(self)
 
 
@@ -75,6 +79,8 @@ def learning_rate(plan: Plan, step: int) -> float:
         return last + (first - last) * (1 + math.cos(math.pi * done)) / 2
     if plan.schedule == "exponential":
         return first * (last / first) ** done
+    if plan.schedule == "late":
+        return last + (first - last) * ((1 + math.cos(math.pi * max(0.0, 1 - (1 - done) / plan.late))) / 2) ** 2
     passed = sum(done >= drop for drop in plan.drop_at)
     if passed == len(plan.drop_at):
         return last
@@ -100,7 +106,7 @@ def make_optimizers(model: nn.Module, plan: Plan) -> list[torch.optim.Optimizer]
         made.append(muon.Muon([hidden], lr=plan.muon_learning_rate, weight_decay=plan.weight_decay))
         chosen = {id(p) for p in kernels}
         rest = [p for p in rest if id(p) not in chosen]
-    made.append(torch.optim.AdamW(rest, lr=plan.learning_rate, weight_decay=plan.weight_decay, fused=True))
+    made.append(torch.optim.AdamW(rest, lr=plan.learning_rate, betas=(0.9, plan.beta2), weight_decay=plan.weight_decay, fused=True))
     return made
 
 

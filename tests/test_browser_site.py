@@ -12,7 +12,7 @@ import browser
 import pytest
 
 CHAPTERS = ("00_start_here", "08_dncnn", "09_ffdnet")  # with a noise lab
-WITH_RESTORATIONS = ("09_ffdnet", "10_blind_and_real", "11_inside_the_denoiser")
+WITH_RESTORATIONS = ("09_ffdnet", "10_blind_and_real", "11_inside_the_denoiser", "12_noise2noise")
 WITH_FIGURES = ("01_templates", "02_siamese", "03_triplet", "11_inside_the_denoiser")  # with labs of figures
 KNOWN = (  # harmless words of the theme
     "Identifier 'THEBE_JS_URL' has already been declared",  # sphinx-thebe writes its constant twice

@@ -77,3 +77,15 @@ def test_muon_has_the_hidden_kernels_and_adam_the_rest():
 def test_muon_needs_hidden_kernels():
     with pytest.raises(ValueError, match='hidden convolutions, of which this network has none: use "adam"'):
         make_optimizers(torch.nn.Linear(3, 3), Plan(steps=1, batch_size=1, optimizer="muon"))
+
+
+def test_adam_forgets_as_slowly_as_it_is_told():
+    plan = Plan(steps=1, batch_size=1, beta2=0.9)
+    [adam] = make_optimizers(torch.nn.Linear(2, 2), plan)
+    assert adam.param_groups[0]["betas"] == (0.9, 0.9)
+
+
+def test_a_late_fall_is_flat_and_then_a_squared_cosine():
+    plan = Plan(steps=100, batch_size=1, schedule="late", late=0.5, learning_rate=1.0, final_learning_rate=0.1)
+    rates = [learning_rate(plan, step) for step in range(100)]
+    assert rates[:51] == [1.0] * 51 and rates[75] == pytest.approx(0.1 + 0.9 / 4) and 0.1 < rates[99] < 0.101

@@ -32,7 +32,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from course_lib import camera, noise, rng
-from course_lib.batches import ImagePool, require_eight_bit
+from course_lib.batches import ImagePool, padded, require_eight_bit
 from course_lib.data import Dataset
 from course_lib.denoising import common, evaluation
 from course_lib.rng import Draws
@@ -172,7 +172,7 @@ class CBDNet(nn.Module):
                     "for all of them): torch.full_like(noisy, 0.1) tells the same everywhere."
                 )
             noise.require_sigma(level)
-            levels = (_even(level.to(images)).expand(len(images), -1, -1, -1),)
+            levels = (padded(level.to(images), 4).expand(len(images), -1, -1, -1),)
 
         def restored(part: Tensor, told: Tensor | None = None) -> Tensor:
             part = part.to(weights)
@@ -192,14 +192,7 @@ class CBDNet(nn.Module):
 
     def _ready(self, noisy: Tensor) -> tuple[Tensor, tuple[int, int]]:
         common.require_input(self, noisy)
-        return _even(noisy), tuple(noisy.shape[-2:])
-
-
-def _even(images: Tensor) -> Tensor:
-    """Images mirrored at the right and at the bottom up to multiples of 4 (repeated, where they are too small to mirror)."""
-    height, width = images.shape[-2:]
-    right, below = -width % 4, -height % 4
-    return F.pad(images, (0, right, 0, below), mode="reflect" if right < width and below < height else "replicate")
+        return padded(noisy, 4), tuple(noisy.shape[-2:])
 
 
 def asymmetric(level: Tensor, true_level: Tensor, alpha: float) -> Tensor:

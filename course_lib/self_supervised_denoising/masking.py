@@ -1,0 +1,155 @@
+r"""Masks of Noise2Void: which pixels are hidden, and what stands in their place.
+
+*Stratified sampling* divides an image into boxes of side :math:`\mathrm{round}\sqrt{1 / \text{ratio}}` and draws one uniform pixel in
+each. Points that fall beyond the border, in boxes that the border cuts, are left out. So each pixel is chosen with the same
+probability, 1 / side², and no two chosen ones crowd.
+
+A *masker* then replaces the chosen pixels. All its values are those of the untouched image. Neighbourhoods are squares of side
+2r + 1, cut at the border.
+
+Which pixels are masked is what the sampler says. It is never found by comparing values: where a replacement happens to equal the
+pixel, as it always does on a constant patch, the pixel would drop out of the loss.
+
+Source: A. Krull, T.-O. Buchholz, F. Jug, *Noise2Void*, CVPR 2019, arXiv:1811.10980, for sampling and the neighbour (its code can draw the
+pixel itself); mean and median of the neighbours are options of later code, a random value is the lecture's.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, NamedTuple, get_args
+
+import torch
+from torch import Tensor
+
+from course_lib.noise import require_images
+
+Masker = Literal["neighbour", "neighbour or centre", "mean", "median", "random value"]
+
+
+class Positions(NamedTuple):
+    """Chosen pixels of images ``(B, C, H, W)``; each channel has its own."""
+
+    y: Tensor  # (B, C, K): rows
+    x: Tensor  # (B, C, K): columns
+    inside: Tensor  # (B, C, K): is it a pixel of the image? What is not lies beyond the border, and is left out
+
+    def mask(self, images: Tensor) -> Tensor:
+        """Where pixels of ``images`` ``(B, C, H, W)`` are chosen: 1 there and 0 elsewhere, in their shape and type."""
+        return self.put(torch.zeros_like(images), torch.ones_like(self.y, dtype=images.dtype))
+
+    def put(self, images: Tensor, values: Tensor) -> Tensor:
+        """A copy of ``images`` ``(B, C, H, W)`` with ``values`` ``(B, C, K)`` at the positions."""
+        height, width = images.shape[-2:]
+        spare = height * width  # where what lies beyond the border goes, to be cut off again
+        place = torch.where(self.inside, self.y * width + self.x, spare)
+        longer = torch.cat([images.flatten(2), images.new_zeros(*images.shape[:2], 1)], dim=2)
+        return longer.scatter(2, place, values)[..., :spare].view(images.shape)
+
+
+def box_side(ratio: float) -> int:
+    """Side of the boxes in pixels, round √(1 / ratio), for the ratio of pixels that shall be masked.
+
+    Raises:
+        ValueError: for a ratio that does not lie between 0 and 1.
+    """
+    if not 0 < ratio < 1:
+        raise ValueError(f"mask_ratio = {ratio:g}, but it must lie between 0 and 1: 0.015 masks 1.5 % of the pixels.")
+    return max(1, round((1 / ratio) ** 0.5))
+
+
+def stratified(images: Tensor, ratio: float, generator: torch.Generator) -> Positions:
+    """One uniform pixel in each box of each channel of ``images`` ``(B, C, H, W)``.
+
+    Args:
+        images: whose shape and device the positions have.
+        ratio: share of masked pixels; it becomes 1 / side², the nearest that boxes allow.
+        generator: the source of the draws, on the device of ``images``.
+
+    Raises:
+        TypeError, ValueError: for images that are none.
+        ValueError: for a ratio that does not lie between 0 and 1.
+    """
+    require_images(images, "noisy images")
+    side, (batch, channels, height, width) = box_side(ratio), images.shape
+    rows, columns = -(-height // side), -(-width // side)
+    draw = torch.randint(side, (2, batch, channels, rows, columns), generator=generator, device=images.device)
+    y = (draw[0] + side * torch.arange(rows, device=images.device).view(-1, 1)).flatten(2)
+    x = (draw[1] + side * torch.arange(columns, device=images.device)).flatten(2)
+    return Positions(y, x, (y < height) & (x < width))
+
+
+def grid(images: Tensor, side: int, phase: int) -> Positions:
+    """Every ``side``-th pixel of every ``side``-th row of images ``(B, C, H, W)``; the side² phases together are all pixels.
+
+    Raises:
+        ValueError: for a side below 2, or a phase outside 0 to side² − 1.
+    """
+    if side < 2 or not 0 <= phase < side * side:
+        raise ValueError(f"side = {side}, phase = {phase}: a grid has a side of at least 2, and a phase from 0 to side² − 1.")
+    batch, channels, height, width = images.shape
+    y, x = torch.meshgrid(torch.arange(phase // side, height, side), torch.arange(phase % side, width, side), indexing="ij")
+    y, x = (part.flatten().to(images.device).expand(batch, channels, -1) for part in (y, x))
+    return Positions(y, x, torch.ones_like(y, dtype=torch.bool))
+
+
+def replaced(noisy: Tensor, chosen: Positions, masker: str, radius: int, generator: torch.Generator) -> Tensor:
+    """Images with the chosen pixels replaced.
+
+    Args:
+        noisy: ``(B, C, H, W)`` floating point.
+        chosen: the pixels.
+        masker: "neighbour": a uniform one of the neighbourhood without the pixel itself; "neighbour or centre": with it, so that
+            1 / (2r + 1)² of them stay as they are; "mean" and "median" of the neighbourhood without the pixel; "random value": uniform
+            in [0, 1].
+        radius: r of the neighbourhood, at least 1.
+        generator: the source of the draws, on the device of ``noisy``.
+
+    Returns:
+        A copy in the shape and type of ``noisy``.
+
+    Raises:
+        ValueError: for an unknown masker, a radius below 1, or a neighbourhood without a neighbour.
+    """
+    if masker not in get_args(Masker):
+        raise ValueError(f'unknown masker "{masker}"; there are {", ".join(get_args(Masker))}.')
+    if radius < 1 or min(noisy.shape[-2:]) < 2:
+        raise ValueError(f"radius = {radius} in images of {tuple(noisy.shape[-2:])} pixels: a pixel needs neighbours, radius ≥ 1.")
+    if masker == "random value":
+        uniform = torch.rand(chosen.y.shape, generator=generator, device=noisy.device)
+        return chosen.put(noisy, uniform.to(noisy.dtype))
+    if masker in ("mean", "median"):
+        return chosen.put(noisy, _summary(noisy, chosen, masker, radius))
+    return chosen.put(noisy, _neighbour(noisy, chosen, radius, generator, centre=masker == "neighbour or centre"))
+
+
+def _neighbour(noisy: Tensor, chosen: Positions, radius: int, generator: torch.Generator, *, centre: bool) -> Tensor:
+    """A uniform pixel ``(B, C, K)`` of each neighbourhood."""
+    height, width = noisy.shape[-2:]
+    y, x = chosen.y.clamp(max=height - 1), chosen.x.clamp(max=width - 1)
+    top, left = (y - radius).clamp(min=0), (x - radius).clamp(min=0)
+    rows, columns = (y + radius).clamp(max=height - 1) - top + 1, (x + radius).clamp(max=width - 1) - left + 1
+    count = rows * columns - (0 if centre else 1)
+    uniform = torch.rand(y.shape, generator=generator, device=noisy.device, dtype=torch.float64)
+    number = (uniform * count).long().clamp(max=count - 1)
+    if not centre:
+        number += number >= (y - top) * columns + (x - left)  # the pixel's own number is left out
+    place = (top + number // columns) * width + left + number % columns
+    return noisy.flatten(2).gather(2, place)
+
+
+def _summary(noisy: Tensor, chosen: Positions, masker: str, radius: int) -> Tensor:
+    """Mean or median ``(B, C, K)`` of each neighbourhood without its centre."""
+    height, width = noisy.shape[-2:]
+    offset = torch.arange(-radius, radius + 1, device=noisy.device)
+    down, right = (part.flatten() for part in torch.meshgrid(offset, offset, indexing="ij"))
+    around = (down != 0) | (right != 0)
+    y, x = chosen.y[..., None] + down[around], chosen.x[..., None] + right[around]  # (B, C, K, (2r + 1)² - 1)
+    there = (y >= 0) & (y < height) & (x >= 0) & (x < width)
+    place = y.clamp(0, height - 1) * width + x.clamp(0, width - 1)
+    values = noisy.flatten(2).gather(2, place.flatten(2)).view(place.shape)
+    if masker == "mean":
+        return (values * there).sum(3) / there.sum(3).clamp(min=1)
+    ordered = values.masked_fill(~there, float("inf")).sort(3).values
+    count = there.sum(3, keepdim=True).clamp(min=1)
+    low, high = (ordered.gather(3, middle) for middle in ((count - 1) // 2, count // 2))
+    return ((low + high) / 2).squeeze(3)
