@@ -66,6 +66,8 @@ def stored(made, seconds: float):
     made.metadata.pop("widgets", None)
     for cell in made.cells:
         cell.metadata.pop("execution", None)
+        if cell.metadata.get("jupyter", {}).get("outputs_hidden"):
+            cell.metadata["collapsed"] = True  # JupyterLab writes both
         if cell.cell_type == "code":
             cell.outputs = [output for output in cell.outputs if VIEW not in output.get("data", {})]
         if "readme" in cell.metadata.get("tags", []):  # the picture of the README is one of a chapter
@@ -73,6 +75,7 @@ def stored(made, seconds: float):
             (BOOK / "_static" / "readme.webp").write_bytes(base64.b64decode(picture))
         if any(output.get("name") == "stderr" or output.output_type == "error" for output in cell.get("outputs", [])):
             raise RuntimeError(f"a cell wrote to stderr, which a chapter must not:\n{cell.source}\n{cell.outputs}")
+    made.metadata.get("jupytext", {}).pop("text_representation", None)  # that of the .md, which JupyterLab leaves out of the .ipynb
     made.metadata["course"] = {"library": staleness.stamp(made), "seconds": round(seconds)}
     return made
 
