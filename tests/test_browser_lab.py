@@ -15,9 +15,10 @@ from contextlib import contextmanager
 from types import SimpleNamespace
 
 import browser
-import execute
 import nbformat
 import pytest
+
+import execute
 
 CHAPTER, SMALL = "08_dncnn.ipynb", "00_start_here.ipynb"
 TRAINING = "run = training.fit("

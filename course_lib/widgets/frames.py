@@ -62,19 +62,19 @@ class Restored:
 
     @cached_property
     def shown(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Degraded, restored and clean photo as they are shown: uint8 ``(H, W)`` or ``(H, W, 3)``."""
+        """Degraded, restored and clean photo as they are shown, uint8 ``(H, W)`` or ``(H, W, 3)``."""
         clean = plots.pixels(self.clean)
         degraded = plots.pixels(self.degraded) if self.noise is None else self.noise.shown(clean)
         return degraded, plots.pixels(self.restored), clean
 
     @cached_property
     def degraded_psnr(self) -> float:
-        """dB, of the degraded photo as it is shown: clipped to [0, 1], and therefore above 20 log10(255 / σ) where noise was added."""
+        """In dB, of the degraded photo as it is shown. Noise is clipped there, so that this is above 20 log10(255 / σ)."""
         return self._psnr(self.shown[0])
 
     @cached_property
     def restored_psnr(self) -> float:
-        """dB, of the restored photo as it is shown."""
+        """In dB, of the restored photo as it is shown."""
         return self._psnr(self.shown[1])
 
     def _psnr(self, shown: np.ndarray) -> float:
@@ -122,7 +122,7 @@ def restored_frame(
 
     Args:
         restore: maps the degraded photo to an estimate of ``clean``; images ``(1, C, H, W)`` in [0, 1].
-        degrade: maps ``clean`` to the degraded photo. Of a :class:`GaussianNoise` the page needs σ only; of anything else it
+        degrade: maps ``clean`` to the degraded photo. Of a :class:`~course_lib.widgets.pattern.GaussianNoise` the page needs σ only; of anything else it
             needs every degraded photo.
         clean: the photo ``(1, C, H, W)`` in [0, 1], in steps of 1/255.
         names: what the degraded and the restored photo are called above the picture.

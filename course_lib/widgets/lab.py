@@ -39,7 +39,7 @@ ONLY_IN_JUPYTERLAB = """
 })();
 </script>
 """
-"""What JupyterLab lacks: it says "model not found" of a view whose kernel is gone, and tells screen readers a slider's index."""
+"""What JupyterLab lacks. It says "model not found" of a view whose kernel is gone, and tells screen readers a slider's index."""
 
 
 @dataclass(frozen=True)
