@@ -266,6 +266,7 @@ def test_where_no_script_runs_there_is_the_start_and_no_control():
     assert image["alt"] == frame.alt and image["src"] == f"data:image/webp;base64,{base64.b64encode(frame.picture()).decode()}"
     assert page.all("input", "select", "output", "label", "button") == [] and around == ("div", "div")
     assert frame.caption() in lab.page() and "Run this cell" in lab.page()
+    assert ">noise: σ = 25, photo cat, by blur</div>" in lab.page(), "on paper nothing else says where the slider is"
     told = content(lab.page())
     assert (told["slider"], told["choice"], told["by"], told["start"]) == ("noise", "photo", "blur", 1)
 

@@ -122,8 +122,8 @@ def restored_frame(
 
     Args:
         restore: maps the degraded photo to an estimate of ``clean``; images ``(1, C, H, W)`` in [0, 1].
-        degrade: maps ``clean`` to the degraded photo. Of a :class:`~course_lib.widgets.pattern.GaussianNoise` the page needs σ only; of anything else it
-            needs every degraded photo.
+        degrade: maps ``clean`` to the degraded photo. Of a :class:`~course_lib.widgets.pattern.GaussianNoise` the page needs
+            σ only; of anything else it needs every degraded photo.
         clean: the photo ``(1, C, H, W)`` in [0, 1], in steps of 1/255.
         names: what the degraded and the restored photo are called above the picture.
         position: of the slider, in words.

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import html
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -68,10 +69,16 @@ class Page:
         picture = plots.img_tag(start, first.alt, attributes='style="width:100%"')
         return (
             f'<div class="lab {self.kind}" id="lab-{name}"><div class="lab-start" style="max-width:800px">'
-            f"{titles(first)}{picture}"
+            f'<div class="lab-at">{html.escape(", ".join(self._where(rows)))}</div>{titles(first)}{picture}'
             '<p class="lab-run"><em>Run this cell to move the slider.</em></p></div>'
             f'<script type="application/json">{data}</script></div>'
         )
+
+    def _where(self, rows: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[str]:
+        """Where the controls stand at the start, in words: on paper there are none."""
+        choice, row = next(iter(rows.items()))
+        chosen = [f"{self.choice} {choice}"] if len(rows) > 1 else []
+        return [f"{self.slider}: {row[self.start]['position']}", *chosen, *([f"by {self.by}"] if self.by else [])]
 
 
 def titles(frame: Frame) -> str:
