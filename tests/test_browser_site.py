@@ -438,7 +438,8 @@ def test_what_stands_above_a_picture_is_true_of_it(chapter, address, visit):
                 assert both.mean() > 0.3 and np.corrcoef(noise[both], noises[-1][both])[0, 1] > 0.95
 
 
-SHOWN = """() => [...document.querySelectorAll("article :is(img, canvas)")].filter(e => e.checkVisibility({checkVisibilityCSS: true})).map(e => {
+SHOWN = """() => [...document.querySelectorAll("article :is(img, canvas)")]
+  .filter(e => e.checkVisibility({checkVisibilityCSS: true})).map(e => {
     const [style, box] = [getComputedStyle(e), e.getBoundingClientRect()], around = [];
     for (let a = e; a; a = a.parentElement) around.push(getComputedStyle(a));
     return {filtered: around.some(a => a.filter !== "none" || a.opacity !== "1" || a.mixBlendMode !== "normal"),
