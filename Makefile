@@ -14,6 +14,9 @@ FAILED := { echo "the installation failed: run make again with QUIET= to see why
 PINS   := pyproject.toml constraints.txt
 CHAPTER ?=
 
+# What the site is made of and a reader does not open; files of one's own are shown, whatever their kind.
+HIDDEN := ['_*', 'api', 'extra', 'drafts', '[0-9][0-9]_*.md', 'index.md', 'reproduction.md', 'bibliography.md', 'references.bib', '*~']
+
 .PHONY: book test check install lab execute seeds clean
 
 $(VENV)/made:
@@ -49,7 +52,7 @@ check: $(VENV)/all
 install: $(VENV)/all
 
 lab: $(VENV)/all
-	$(BIN)/jupyter lab --notebook-dir=book
+	$(BIN)/jupyter lab --ContentsManager.hide_globs="$(HIDDEN)" book/00_start_here.ipynb
 
 execute: $(VENV)/all
 	$(BIN)/python tools/execute.py $(CHAPTER)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import base64
 import functools
+import hashlib
 import http.server
+import io
 import os
 import shutil
 import socket
@@ -12,6 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 ROOT = Path(__file__).parents[1]
@@ -92,28 +96,42 @@ def screenshot_of_failure(page, folder: Path) -> Iterator[None]:
         raise
 
 
-PIXELS = """async image => {
-    await image.decode();
+LEVELS = """async shown => {
+    if (shown.decode) await shown.decode();
     const canvas = document.createElement("canvas");
-    [canvas.width, canvas.height] = [image.naturalWidth, image.naturalHeight];
+    [canvas.width, canvas.height] = [shown.naturalWidth ?? shown.width, shown.naturalHeight ?? shown.height];
     const context = canvas.getContext("2d");
-    context.drawImage(image, 0, 0);
+    context.drawImage(shown, 0, 0);
     const {data, width, height} = context.getImageData(0, 0, canvas.width, canvas.height);
-    let digest = 0, rough = 0, count = 0;
-    const part = Math.floor(width / 3) - 4;
-    for (let y = 0; y < height; y++)
-        for (let x = 0; x < width; x++) {
-            const i = 4 * (y * width + x);
-            digest = (31 * digest + data[i] + 7 * data[i + 1] + 13 * data[i + 2]) % 4294967291;
-            if (x < part) { rough += Math.abs(data[i] - data[i + 4]); count += 1; }
-        }
-    return {width, height, digest, roughness: rough / count};
+    let text = "";
+    for (let i = 0; i < data.length; i += 32768) text += String.fromCharCode(...data.subarray(i, i + 32768));
+    return [width, height, btoa(text)];
 }"""
 
 
-def pixels(image) -> dict:
-    """Width, height and a digest of the pixels that an ``<img>`` shows once it is decoded, and how rough they are.
+def levels(shown) -> np.ndarray:
+    """The pixels that an ``<img>``, once it is decoded, or a ``<canvas>`` shows: uint8 ``(H, W, 3)``, as the browser has them."""
+    width, height, text = shown.evaluate(LEVELS)
+    return np.frombuffer(base64.b64decode(text), np.uint8).reshape(height, width, 4)[..., :3]
+
+
+def levels_of(content: bytes) -> np.ndarray:
+    """The pixels of a picture, uint8 ``(H, W, 3)``, as Pillow decodes it."""
+    from PIL import Image
+
+    return np.asarray(Image.open(io.BytesIO(content)).convert("RGB"))
+
+
+def pixels(shown) -> dict:
+    """Width, height and a digest of the pixels that an ``<img>`` or a ``<canvas>`` shows, and how rough they are.
 
     ``roughness`` is the mean difference of neighbouring pixels in the left third, which is the noisy photo of a noise lab.
     """
-    return image.evaluate(PIXELS)
+    found = levels(shown)
+    left = found[:, : found.shape[1] // 3 - 4, 0].astype(float)
+    return {
+        "width": found.shape[1],
+        "height": found.shape[0],
+        "digest": hashlib.sha256(found.tobytes()).hexdigest(),
+        "roughness": np.abs(np.diff(left, axis=1)).mean(),
+    }

@@ -4,6 +4,7 @@ import json
 import os
 import re
 import secrets
+import shlex
 import shutil
 import subprocess
 import sys
@@ -17,6 +18,8 @@ import browser
 import nbformat
 import pytest
 
+import execute
+
 CHAPTER, SMALL = "08_dncnn.ipynb", "00_start_here.ipynb"
 TRAINING = "run = training.fit("
 PATIENCE = 900  # seconds for a chapter that takes one minute on a quiet laptop
@@ -24,6 +27,7 @@ ANSWER = 3.0  # seconds in which a move of the slider must show; it takes a tent
 LAB = ".jp-CodeCell .widget-vbox >> nth=0"  # the noise lab is the first one of its chapter
 WIDGET = f"{LAB} >> .widget-slider"
 IMAGE = ".jp-CodeCell .widget-html-content img"
+VISIBLE = "e => e.checkVisibility({checkVisibilityCSS: true}) && e.getBoundingClientRect().height > 0"
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +38,8 @@ def place(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def lab(place):
-    """JupyterLab on a copy of the book: its address with ``{}`` for a file, and that file's folder."""
+    """JupyterLab on a copy of the book, as ``make lab`` starts it: its address with ``{}`` for a file, that file's folder, and what
+    the reader's browser was asked to open."""
     browser.find_browser()
     try:
         import jupyterlab  # noqa: F401
@@ -45,7 +50,11 @@ def lab(place):
     settings.parent.mkdir(parents=True)
     settings.write_text(json.dumps({"fetchNews": "false", "checkForUpdates": False}))
     port, token = browser.free_port(), secrets.token_hex(16)
-    command = [sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", f"--ServerApp.root_dir={place / 'book'}",
+    asked = place / "asked.html"
+    reader = place / "reader.sh"  # stands in for the reader's browser, and keeps what that would have shown
+    reader.write_text(f'#!/bin/sh\ncp "${{1#file://}}" {asked}\n')
+    reader.chmod(0o755)
+    command = [sys.executable, "-m", "jupyterlab", *arguments_of_make_lab(), "--allow-root", f"--ServerApp.browser={reader} %s",
                "--ServerApp.ip=127.0.0.1", f"--ServerApp.port={port}", "--ServerApp.port_retries=0",
                f"--ServerApp.token={token}"]  # fmt: skip
     environment = {k: v for k, v in os.environ.items() if k not in ("COURSE_DATA", "COURSE_PRESET", "COURSE_SEED")}
@@ -62,7 +71,8 @@ def lab(place):
             if server.poll() is not None or time.monotonic() > until:
                 pytest.fail(f"JupyterLab did not start:\n{log.read_text()[-3000:]}")
             time.sleep(0.5)
-        yield SimpleNamespace(url=f"{address}/lab/tree/{{}}?reset&token={token}", origin=address, folder=place / "book")
+        yield SimpleNamespace(url=f"{address}/lab/tree/{{}}?reset&token={token}", origin=address, folder=place / "book",
+                              asked=asked, contents=f"{address}/api/contents?token={token}")  # fmt: skip
     finally:
         server.terminate()  # ends its kernels as well
         try:
@@ -70,6 +80,13 @@ def lab(place):
         except subprocess.TimeoutExpired:
             server.kill()
             server.wait()
+
+
+def arguments_of_make_lab() -> list[str]:
+    """What ``make lab`` passes to JupyterLab."""
+    said = subprocess.run(["make", "-n", "lab"], cwd=browser.ROOT, capture_output=True, text=True, check=True).stdout
+    [line] = [line for line in said.splitlines() if "/jupyter lab " in line]
+    return shlex.split(line)[2:]
 
 
 def answers(url: str) -> bool:
@@ -148,6 +165,84 @@ def wait_until(condition, what: str, seconds: float = PATIENCE) -> None:
     while not condition():
         assert time.monotonic() < until, f"{what}: not within {seconds:.0f} s"
         time.sleep(0.2)
+
+
+# --- what one sees at first -------------------------------------------------------------------------------------------------
+
+
+def test_make_lab_opens_the_first_chapter_and_hides_what_the_site_is_made_of(lab):
+    wait_until(lab.asked.is_file, "the reader's browser is started", 60)
+    assert re.search(r"/lab/tree/00_start_here\.ipynb\?token=", lab.asked.read_text())
+    own = lab.folder / "notes.md"
+    own.write_text("a reader's own file is shown")
+    with urllib.request.urlopen(lab.contents, timeout=60) as reply:
+        listed = {entry["name"] for entry in json.load(reply)["content"]}
+    own.unlink()
+    assert listed == {path.name for path in (browser.ROOT / "book").glob("*.ipynb")} | {"notes.md"}
+
+
+def test_a_chapter_that_was_not_run_shows_the_start_and_is_not_modified(chrome, lab, place):
+    """Its picture asks to run the cell, there is no control that does nothing, and to save it changes no byte."""
+    file = lab.folder / SMALL
+    before = file.read_bytes()
+    with opened(chrome, lab, SMALL, place) as page:
+        start = page.locator(".jp-OutputArea-output .lab")
+        start.scroll_into_view_if_needed()
+        image = start.locator("img")
+        assert image.is_visible() and image.get_attribute("alt").startswith("camera with noise of σ = 25: ")
+        assert browser.pixels(image)["roughness"] > 0
+        assert start.inner_text().endswith("Run this cell to move the slider.")
+        assert page.locator(".jp-OutputArea").locator("input, select, button, canvas").count() == 0
+        page.wait_for_timeout(2000)
+        assert page.locator(".lm-TabBar-tab.jp-mod-dirty").count() == 0, "a notebook that nobody touched counts as modified"
+        stamp = file.stat().st_mtime_ns
+        page.keyboard.press("Control+s")
+        wait_until(lambda: file.stat().st_mtime_ns > stamp, "the notebook is saved", 120)
+        assert file.read_bytes() == before
+
+
+LIFE = """import torch
+from course_lib import widgets
+photos = {"ramp": torch.arange(64, dtype=torch.uint8).repeat(1, 64, 1)}
+lab = widgets.noise_lab({"nothing": lambda noisy, sigma: noisy}, photos, page_size=64)
+lab"""
+
+
+def test_the_life_of_a_lab(chrome, lab, place):
+    """While its kernel lives there is the view, whose slider says σ; after it is gone, and the page loaded anew, there is the start."""
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(LIFE)], metadata={"kernelspec": execute.KERNELSPEC})
+    nbformat.write(notebook, lab.folder / "life.ipynb")
+    with opened(chrome, lab, "life.ipynb", place) as page:
+        run_all(page)
+        wait_until(lambda: finished(page), "the cell runs", 120)
+        handle, start = page.locator(f"{WIDGET} .noUi-handle"), page.locator(".jp-OutputArea-output .lab")
+        handle.wait_for()
+        assert not start.evaluate(VISIBLE), "one picture at a time"
+
+        def says(words):
+            wait_until(lambda: handle.get_attribute("aria-valuetext") == words, f"the slider says {words}", 30)
+            assert f" of {words}: " in page.locator(IMAGE).first.get_attribute("alt")
+
+        assert handle.get_attribute("aria-label") == "noise σ"
+        says("σ = 25")
+        handle.focus()
+        page.keyboard.press("ArrowRight")
+        says("σ = 30")
+        page.locator(".lm-MenuBar-item").get_by_text("Kernel", exact=True).click()
+        page.locator(".lm-Menu-item[data-command='kernelmenu:restart']").click()
+        page.locator(".jp-Dialog-button.jp-mod-accept").click()
+        page.wait_for_timeout(3000)
+        stamp = (lab.folder / "life.ipynb").stat().st_mtime_ns
+        page.keyboard.press("Control+s")
+        wait_until(lambda: (lab.folder / "life.ipynb").stat().st_mtime_ns > stamp, "the notebook is saved", 60)
+        page.reload()
+        start.wait_for()
+        page.get_by_text("model not found").wait_for(state="attached", timeout=60_000)
+        assert not page.get_by_text("model not found").evaluate(VISIBLE)
+        assert start.locator("img").evaluate(VISIBLE) and start.get_by_text("Run this cell").evaluate(VISIBLE)
+
+
+# --- a chapter that runs ----------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")

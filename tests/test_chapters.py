@@ -112,15 +112,18 @@ def test_a_chapter_takes_at_most_a_minute(stored):
 def test_size_and_no_widget_state(source, stored):
     assert source.with_suffix(".ipynb").stat().st_size <= LARGEST
     assert "widgets" not in stored.metadata
+    assert stored.metadata["kernelspec"] == execute.KERNELSPEC, "JupyterLab would call the notebook modified as soon as it is opened"
+    assert not any(execute.VIEW in o.get("data", {}) for cell in code(stored) for o in cell.outputs), "a view is nothing without its kernel"
 
 
 def test_frames_of_a_chapter_fit_its_page(chapter, stored):
     pages = [o["data"]["text/html"] for c in code(stored) for o in c.outputs if 'class="lab ' in o.get("data", {}).get("text/html", "")]
     assert pages, "a chapter has at least one widget"
     found = [json.loads(re.search(r"json\">(.*?)</script>", page, re.S)[1]) for page in pages]
-    frames = [frame for choices in found for row in choices.values() for frame in row]
+    frames = [frame for lab in found for row in lab["rows"].values() for frame in row]
     assert len(frames) <= 40
-    assert sum(len(frame["image"]) for frame in frames) <= 300_000
+    starts = [re.search(r"base64,([^\"]+)", page)[1] for page in pages]
+    assert sum(map(len, starts)) + sum(len(picture) for lab in found for picture in lab["pictures"]) <= 500_000
     assert all(frame["alt"] and frame["caption"] for frame in frames)
 
 

@@ -80,3 +80,17 @@ def test_api_pages_have_the_arguments_of_networks():
     page = (SITE / "api" / "denoising.html").read_text(encoding="utf-8")
     text = re.sub(r"\s+", " ", re.sub(r"<[^>]+>", "", page))
     assert "dncnn.DnCNN(settings, *, seed=0)" in text and "(*args, **kwargs)" not in text
+
+
+@pytest.mark.parametrize("page", sorted(SITE.glob("**/*.html")), ids=lambda p: p.relative_to(SITE).as_posix())
+def test_no_page_tells_of_the_machine_that_built_it(page):
+    """No path, no address of an object: the default values of the API are as the source has them."""
+    text = page.read_text(encoding="utf-8")
+    for told in (str(ROOT), str(Path.home()) + "/", "site-packages", "&lt;module ", " object at 0x"):
+        assert told not in text, f"{told!r} in {page.name}"
+
+
+@pytest.mark.parametrize("page", sorted(SITE.glob("**/*.html")), ids=lambda p: p.relative_to(SITE).as_posix())
+def test_thebe_is_left_out(page):
+    """It would let a reader run cells on a server elsewhere, and wrote a constant twice into every page."""
+    assert "THEBE_JS_URL" not in page.read_text(encoding="utf-8")

@@ -20,6 +20,9 @@ import staleness
 
 BOOK = Path(__file__).resolve().parents[1] / "book"
 TIMEOUT = 300  # seconds for one cell
+KERNELSPEC = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
+"""As JupyterLab writes it: with another one a notebook would count as modified as soon as it is opened."""
+VIEW = "application/vnd.jupyter.widget-view+json"
 
 
 def chapters() -> list[Path]:
@@ -34,7 +37,7 @@ def notebook(source: Path):
     made = jupytext.read(source)
     for number, cell in enumerate(made.cells):
         cell["id"] = hashlib.sha256(f"{number}/{cell.source}".encode()).hexdigest()[:12]
-    made.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    made.metadata["kernelspec"] = dict(KERNELSPEC)
     return made
 
 
@@ -59,15 +62,20 @@ def run(made, *, seed: int = 0, preset: str = "quick", before: str = ""):
 
 
 def stored(made, seconds: float):
-    """The executed notebook as it is committed: no widget state (the page has frames of its own), no times of the clock."""
+    """The executed notebook as it is committed: no widget, which is nothing without its kernel, and no times of the clock."""
     made.metadata.pop("widgets", None)
     for cell in made.cells:
         cell.metadata.pop("execution", None)
+        if cell.metadata.get("jupyter", {}).get("outputs_hidden"):
+            cell.metadata["collapsed"] = True  # JupyterLab writes both
+        if cell.cell_type == "code":
+            cell.outputs = [output for output in cell.outputs if VIEW not in output.get("data", {})]
         if "readme" in cell.metadata.get("tags", []):  # the picture of the README is one of a chapter
             picture = re.search(r"data:image/webp;base64,([^\"]+)", cell.outputs[-1]["data"]["text/html"])[1]
             (BOOK / "_static" / "readme.webp").write_bytes(base64.b64decode(picture))
         if any(output.get("name") == "stderr" or output.output_type == "error" for output in cell.get("outputs", [])):
             raise RuntimeError(f"a cell wrote to stderr, which a chapter must not:\n{cell.source}\n{cell.outputs}")
+    made.metadata.get("jupytext", {}).pop("text_representation", None)  # that of the .md, which JupyterLab leaves out of the .ipynb
     made.metadata["course"] = {"library": staleness.stamp(made), "seconds": round(seconds)}
     return made
 

@@ -4,13 +4,14 @@ A function for each kind makes a :class:`~course_lib.widgets.lab.Lab`, in which 
 a frame.
 """
 
-from course_lib.widgets.frames import ERROR_GAIN, PAGE_QUALITIES, Drawing, error_picture
+from course_lib.widgets.frames import ERROR_GAIN, Drawing, error_picture
 from course_lib.widgets.lab import Lab
 from course_lib.widgets.page import LARGEST_BUDGET, MOST_FRAMES
+from course_lib.widgets.pattern import GaussianNoise
 from course_lib.widgets.photos import PAGE_PHOTOS, degradation_lab, noise_lab
 from course_lib.widgets.rows import figure_lab, restoration_lab
 
 __all__ = [
-    "ERROR_GAIN", "LARGEST_BUDGET", "MOST_FRAMES", "PAGE_PHOTOS", "PAGE_QUALITIES",
-    "Drawing", "Lab", "degradation_lab", "error_picture", "figure_lab", "noise_lab", "restoration_lab",
+    "ERROR_GAIN", "LARGEST_BUDGET", "MOST_FRAMES", "PAGE_PHOTOS",
+    "Drawing", "GaussianNoise", "Lab", "degradation_lab", "error_picture", "figure_lab", "noise_lab", "restoration_lab",
 ]  # fmt: skip

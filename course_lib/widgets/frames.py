@@ -5,33 +5,39 @@ from __future__ import annotations
 import html
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from course_lib import devices, metrics, plots
+from course_lib import metrics, plots
+from course_lib.batches import to_float
+from course_lib.widgets.pattern import GaussianNoise
+from course_lib.widgets.pictures import Pictures, without_loss
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-PAGE_QUALITIES = (80, 65, 50, 40, 30, 20, 10, 5, 1)
-"""WebP qualities of the page's frames, from the best to the lowest. Noise does not compress, so that one of them must fit."""
 ERROR_GAIN = 4  # error pictures show the error this many times as strong
+GAP = 4  # white columns between two parts of a picture
 
 
 class Frame(Protocol):
-    """What one position of a slider shows."""
+    """What one position of a slider shows. The pixels of Python's picture and of the page's are the same."""
 
     position: str  # of the slider, in words
     alt: str
 
-    def picture(self, quality: int) -> bytes:
-        """A WebP of that quality."""
+    def picture(self) -> bytes:
+        """A WebP without loss."""
 
     def caption(self) -> str:
         """What stands above the picture: HTML, one ``span`` for each part of it."""
+
+    def parts(self, pictures: Pictures) -> dict[str, Any]:
+        """What the page makes the picture of: numbers of ``pictures``, to which it adds what they lack."""
 
 
 def error_picture(estimate: Tensor, clean: Tensor) -> Tensor:
@@ -41,22 +47,52 @@ def error_picture(estimate: Tensor, clean: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Restored:
-    """A degraded photo, what was made of it, and the error of that."""
+    """A degraded photo, what was made of it, and the error of that.
 
-    degraded: Tensor  # (1, C, H, W), as are the next two
+    What is shown has 8 bits, as every screen has, and both PSNR are those of what is shown.
+    """
+
+    degraded: Tensor  # (1, C, H, W) as the restorer got it, not clipped; so are the next two
     restored: Tensor
     clean: Tensor
-    degraded_psnr: float  # dB, raw: 20 log10(255 / σ) but for chance, where noise was added
-    restored_psnr: float  # dB, clamped
+    noise: GaussianNoise | None  # where that is all that the photo was degraded by
     names: tuple[str, str]  # what the first two are called
     position: str  # of the slider, in words
-    alt: str
+    words: str  # the alternative text up to the error, with BEFORE and AFTER where the two PSNR belong
 
-    def picture(self, quality: int) -> bytes:
-        """Degraded, restored and error side by side, as WebP."""
-        gap = torch.ones_like(self.clean[..., :4])
-        error = error_picture(self.restored, self.clean)
-        return plots.encoded(plots.pixels(torch.cat([self.degraded, gap, self.restored, gap, error], dim=3)), quality)
+    @cached_property
+    def shown(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Degraded, restored and clean photo as they are shown, uint8 ``(H, W)`` or ``(H, W, 3)``."""
+        clean = plots.pixels(self.clean)
+        degraded = plots.pixels(self.degraded) if self.noise is None else self.noise.shown(clean)
+        return degraded, plots.pixels(self.restored), clean
+
+    @cached_property
+    def degraded_psnr(self) -> float:
+        """In dB, of the degraded photo as it is shown. Noise is clipped there, so that this is above 20 log10(255 / σ)."""
+        return self._psnr(self.shown[0])
+
+    @cached_property
+    def restored_psnr(self) -> float:
+        """In dB, of the restored photo as it is shown."""
+        return self._psnr(self.shown[1])
+
+    def _psnr(self, shown: np.ndarray) -> float:
+        estimate, clean = (to_float(torch.from_numpy(pixels)).reshape(1, 1, 1, -1) for pixels in (shown, self.shown[2]))
+        return metrics.psnr(estimate, clean, protocol="raw").item()
+
+    @property
+    def alt(self) -> str:
+        """The alternative text."""
+        words = self.words.replace("BEFORE", _db(self.degraded_psnr)).replace("AFTER", _db(self.restored_psnr))
+        return f"{words}; right its error, {ERROR_GAIN} times as strong."
+
+    def picture(self) -> bytes:
+        """Degraded, restored and error side by side, as WebP without loss."""
+        degraded, restored, clean = self.shown
+        error = (128 + ERROR_GAIN * (restored.astype(int) - clean)).clip(0, 255).astype(np.uint8)
+        gap = np.full_like(clean[:, :GAP], 255)
+        return without_loss(np.concatenate([degraded, gap, restored, gap, error], axis=1))
 
     def caption(self) -> str:
         """The titles of the three parts, as HTML that spans the picture."""
@@ -64,27 +100,52 @@ class Restored:
         titles = (f"{before}, {_db(self.degraded_psnr)}", f"{after}, {_db(self.restored_psnr)}", f"error × {ERROR_GAIN}")
         return "".join(f"<span>{title}</span>" for title in titles)
 
+    def parts(self, pictures: Pictures) -> dict[str, Any]:
+        """The clean and the restored photo; and the noise's pattern and σ where noise is all, else the degraded photo."""
+        degraded, restored, clean = self.shown
+        both = {"clean": pictures.add(clean), "restored": pictures.add(restored)}
+        if self.noise is None:
+            return {**both, "degraded": pictures.add(degraded)}
+        return {**both, "pattern": pictures.add(self.noise.levels(clean.shape)), "sigma": self.noise.sigma_255}
+
 
 def restored_frame(
-    restore: Callable[[Tensor], Tensor], degraded: Tensor, clean: Tensor, *, names: tuple[str, str], position: str, words: str
+    restore: Callable[[Tensor], Tensor],
+    degrade: Callable[[Tensor], Tensor],
+    clean: Tensor,
+    *,
+    names: tuple[str, str],
+    position: str,
+    words: str,
 ) -> Restored:
-    """Restore a degraded photo, and measure it before and after.
+    """Degrade a photo, restore it, and measure it before and after.
 
     Args:
-        restore: maps ``degraded`` to an estimate of ``clean``; images ``(1, C, H, W)`` in [0, 1].
-        degraded, clean: the photo, degraded and not.
+        restore: maps the degraded photo to an estimate of ``clean``; images ``(1, C, H, W)`` in [0, 1].
+        degrade: maps ``clean`` to the degraded photo. Of a :class:`~course_lib.widgets.pattern.GaussianNoise` the page needs
+            σ only; of anything else it needs every degraded photo.
+        clean: the photo ``(1, C, H, W)`` in [0, 1], in steps of 1/255.
         names: what the degraded and the restored photo are called above the picture.
         position: of the slider, in words.
         words: the alternative text up to the error, with BEFORE and AFTER where the two PSNR belong.
+
+    Raises:
+        ValueError: for a degraded or restored photo of another shape than ``clean``, or one that is not finite.
     """
-    # The pictures may be computed in bfloat16 where that is faster; it moves a PSNR by less than 0.02 dB.
-    fast = devices.precision("auto", torch.device("cpu")) == "bf16-mixed"
-    with torch.inference_mode(), torch.autocast("cpu", dtype=torch.bfloat16, enabled=fast):
+    with torch.inference_mode():
+        degraded = degrade(clean).float()
+        _require_photo(degraded, clean, f"the {names[0]} photo")
         restored = restore(degraded).float()
-    before = metrics.psnr(degraded, clean, protocol="raw").item()  # noise is not clipped, so neither is its measure
-    after = metrics.psnr(restored, clean, protocol="clamped").item()
-    alt = words.replace("BEFORE", _db(before)).replace("AFTER", _db(after)) + f"; right its error, {ERROR_GAIN} times as strong."
-    return Restored(degraded, restored, clean, before, after, names, position, alt)
+        _require_photo(restored, clean, f"the {names[1]} photo")
+    return Restored(degraded, restored, clean, degrade if isinstance(degrade, GaussianNoise) else None, names, position, words)
+
+
+def _require_photo(image: Tensor, clean: Tensor, what: str) -> None:
+    if image.shape != clean.shape:
+        raise ValueError(f"{what} has shape {tuple(image.shape)}, but the clean one has {tuple(clean.shape)}.")
+    if not bool(image.isfinite().all()):
+        share = (~image.isfinite()).float().mean().item()
+        raise ValueError(f"{what} is not finite in {share:.1%} of its pixels: such a picture cannot be shown, and has no PSNR.")
 
 
 def _db(value: float) -> str:
@@ -102,17 +163,21 @@ class Drawing:
 
 @dataclass(frozen=True)
 class Drawn:
-    """A drawing that has been made: its pixels can be coded as often as it takes."""
+    """A drawing that has been made."""
 
     pixels: np.ndarray  # uint8 (H, W, 3)
     title: str
     alt: str
     position: str
 
-    def picture(self, quality: int) -> bytes:
-        """The figure as WebP, without loss where a good quality is asked for."""
-        return plots.encoded(self.pixels, quality, lossless=quality >= PAGE_QUALITIES[0])
+    def picture(self) -> bytes:
+        """The figure as WebP without loss."""
+        return without_loss(self.pixels)
 
     def caption(self) -> str:
         """The title."""
         return f"<span>{html.escape(self.title)}</span>"
+
+    def parts(self, pictures: Pictures) -> dict[str, Any]:
+        """The figure."""
+        return {"figure": pictures.add(self.pixels)}

@@ -1,7 +1,8 @@
 """The one mechanism of all sliders: choice -> position -> frame, in JupyterLab and on the static page.
 
-A lab displays two faces of one output. JupyterLab takes the ipywidgets view, whose every move computes. The site takes
-the HTML, whose frames were computed when the chapter was executed.
+A lab has two faces. The site takes the HTML, whose frames were computed when the chapter was executed. JupyterLab shows the
+ipywidgets view, whose every move computes, as long as its kernel lives; before and after that it shows the HTML's picture of the
+start, which asks the reader to run the cell.
 """
 
 from __future__ import annotations
@@ -14,7 +15,31 @@ from typing import Any
 
 from course_lib import plots
 from course_lib.widgets.frames import Frame
-from course_lib.widgets.page import Page
+from course_lib.widgets.page import Page, name_of, titles
+
+ONLY_IN_JUPYTERLAB = """
+<style>
+.jp-OutputArea-child:has(.lab) + .jp-OutputArea-child .jupyter-widgets:not(:has(*)) { display: none }
+</style>
+<script>
+(() => {
+  if (window.courseLabs || !document.querySelector(".jp-Notebook")) return;
+  const tell = () => {
+    for (const lab of document.querySelectorAll(".course-lab")) {
+      const [shown, handle] = [lab.querySelector("[data-position]"), lab.querySelector("[role=slider]")];
+      if (!shown || !handle) continue;
+      const said = {"aria-label": shown.dataset.slider, "aria-valuetext": shown.dataset.position};
+      for (const [name, words] of Object.entries(said)) {
+        if (handle.getAttribute(name) !== words) handle.setAttribute(name, words);
+      }
+    }
+  };
+  window.courseLabs = new MutationObserver(tell);
+  window.courseLabs.observe(document.body, {subtree: true, childList: true, attributes: true, attributeFilter: ["aria-valuetext"]});
+})();
+</script>
+"""
+"""What JupyterLab lacks. It says "model not found" of a view whose kernel is gone, and tells screen readers a slider's index."""
 
 
 @dataclass(frozen=True)
@@ -55,8 +80,7 @@ class Lab:
     Each frame is made when it is first looked at, and kept.
 
     Args:
-        make: ``make(*choices, position)`` with a value of each choice, and ``make(*choices, position, size)`` for the central
-            ``size`` × ``size`` pixels of a photo, returns the :class:`~course_lib.widgets.frames.Frame`.
+        make: ``make(*choices, position)`` with a value of each choice returns the :class:`~course_lib.widgets.frames.Frame`.
         choices: in the order in which ``make`` takes them. The last is that of the row; the page shows the first option of the others.
         slider: along a row.
         rows: option of the last choice -> its positions, in the order of the slider.
@@ -81,7 +105,7 @@ class Lab:
         self._view = None
 
     def frame(self, *chosen: Any) -> Frame:
-        """What is shown for a value of each choice, a position, and perhaps a size: the arguments of ``make``; made once each."""
+        """What both faces show for a value of each choice and a position, the arguments of ``make``; made once each."""
         return self._made(*chosen)
 
     # --- in JupyterLab --------------------------------------------------------------------------------------------------
@@ -94,11 +118,13 @@ class Lab:
 
             controls = {part.name: part.control() for part in (*self.choices, self.slider)}
             vars(self).update(controls)
-            self.picture = ipywidgets.HTML()
+            self.picture, self._hiding = ipywidgets.HTML(), ipywidgets.HTML()
             for control in controls.values():
                 control.observe(self._redraw, names="value")
             self._redraw()
-            self._view = ipywidgets.VBox([ipywidgets.HBox([controls[name] for name in self.order]), self.picture])
+            row = ipywidgets.HBox([controls[name] for name in self.order])
+            self._view = ipywidgets.VBox([row, self.picture, self._hiding])
+            self._view.add_class("course-lab")
         return self._view
 
     def _chosen(self) -> Frame:
@@ -109,9 +135,9 @@ class Lab:
     def _redraw(self, change=None) -> None:
         try:
             frame = self._chosen()
-            shown = plots.img_tag(frame.picture(quality=85), frame.alt, attributes='style="width:100%"')
-            titles = f'<div style="display:grid;grid-auto-flow:column;grid-auto-columns:1fr;text-align:center">{frame.caption()}</div>'
-            self.picture.value = f'<div style="max-width:800px">{titles}{shown}</div>'
+            shown = plots.img_tag(frame.picture(), frame.alt, attributes='style="width:100%;image-rendering:pixelated"')
+            said = f'data-slider="{html.escape(self.slider.label)}" data-position="{html.escape(frame.position)}"'
+            self.picture.value = f'<div style="max-width:800px" {said}>{titles(frame)}{shown}</div>'
         except Exception as error:  # an ipywidgets callback swallows it: the reader would see a slider that does nothing
             self.picture.value = f"<b>This position could not be computed:</b> {html.escape(str(error))}"
             raise
@@ -119,24 +145,25 @@ class Lab:
     # --- on the static page ---------------------------------------------------------------------------------------------
 
     def page(self) -> str:
-        """The HTML of the static page: a range input and a choice, over frames that are computed now.
+        """The HTML of the static page: the picture of the start, and the frames of the slider, which are computed now.
 
         Raises:
             ValueError: if the frames are more, or take more bytes, than the page may have.
         """
-        return self.static.html_of(self._page_frames())
-
-    def _page_frames(self) -> dict[str, list[Frame]]:
-        """Option of the last choice -> the frames along the slider."""
         self.static.require_few()
         first = [choice.options[0] for choice in self.choices[:-1]]
-        size = () if self.static.size is None else (self.static.size,)
-        return {
-            option: [self.frame(*first, option, position, *size) for position in positions]
-            for option, positions in self.static.rows.items()
-        }
+        rows = self.static.rows.items()
+        return self.static.html_of({option: [self.frame(*first, option, p) for p in positions] for option, positions in rows})
 
-    def _repr_mimebundle_(self, include=None, exclude=None):
-        view, page = self.view._repr_mimebundle_(), self.page()
-        start = next(iter(self._page_frames().values()))[self.static.start]
-        return {**view, "text/html": page, "text/plain": start.alt}
+    # --- both -----------------------------------------------------------------------------------------------------------
+
+    def _ipython_display_(self):
+        """The page, and after it the view, which hides the page's picture while it lives."""
+        from IPython.display import display
+
+        view, page = self.view, self.page()
+        self._hiding.value = f"<style>#{name_of(page)} {{ display: none }}</style>"
+        alt = self._chosen().alt
+        display({"text/html": page + ONLY_IN_JUPYTERLAB, "text/plain": alt}, raw=True)
+        # The site, and a JupyterLab that does not trust the notebook, take the HTML, of which there is none.
+        display({**view._repr_mimebundle_(), "text/html": "", "text/plain": ""}, raw=True)

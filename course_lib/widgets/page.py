@@ -1,8 +1,13 @@
-"""The static face of a lab: HTML with a range input over frames that were computed before, which ``_static/lab.js`` swaps."""
+"""The static face of a lab: the picture of the start, and what ``_static/lab.js`` makes a slider of.
+
+Where no script runs, on paper, and in a JupyterLab whose kernel has not run the cell, the picture of the start is all there is.
+The controls are made by the script, so that there is never one that does nothing.
+"""
 
 from __future__ import annotations
 
 import base64
+import hashlib
 import html
 import json
 from collections.abc import Mapping, Sequence
@@ -10,10 +15,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from course_lib import plots
-from course_lib.widgets.frames import PAGE_QUALITIES, Frame
+from course_lib.widgets.frames import ERROR_GAIN, GAP, Frame
+from course_lib.widgets.pattern import STEPS, ZERO
+from course_lib.widgets.pictures import Pictures
 
-LARGEST_BUDGET = 300_000
-"""Bytes that the frames of one chapter may take on its static page."""
+LARGEST_BUDGET = 500_000
+"""Characters that the pictures of one chapter may take on its static page."""
 MOST_FRAMES = 40
 
 
@@ -26,8 +33,7 @@ class Page:
     choice: str  # … and of the choice
     rows: Mapping[str, Sequence[Any]]  # choice -> positions
     start: int  # the first position, from 0
-    most_bytes: int  # that the frames may take
-    size: int | None = None  # side of the photo's centre that is shown, in pixels, where there is a photo
+    most_bytes: int  # that the pictures may take
     by: str = ""  # whose output it is, where JupyterLab offers that of others too
     positions: str = "positions"  # what the message calls them where there are too many
 
@@ -38,44 +44,49 @@ class Page:
             raise ValueError(f"{count} frames, but at most {MOST_FRAMES}: give fewer {self.positions}.")
 
     def html_of(self, frames: Mapping[str, Sequence[Frame]]) -> str:
-        """The page of these frames, choice -> frames along the slider, in the best quality that there is room for.
-
-        The controls appear only where JavaScript runs; without it the page shows the picture of the start.
+        """The page of these frames, choice -> frames along the slider.
 
         Raises:
-            ValueError: if the frames take more bytes than they may.
+            ValueError: if the pictures take more bytes than they may.
         """
-        images = self._coded(frames)
-        content = {
-            key: [
-                {"position": frame.position, "image": image, "alt": frame.alt, "caption": frame.caption()}
-                for frame, image in zip(row, images[key], strict=True)
-            ]
+        pictures = Pictures()
+        rows = {
+            key: [{"position": f.position, "alt": f.alt, "caption": f.caption(), **f.parts(pictures)} for f in row]
             for key, row in frames.items()
         }
-        row = next(iter(content.values()))
-        first = row[self.start]
-        picture = plots.img_tag(base64.b64decode(first["image"]), first["alt"])
-        options = "".join(f"<option>{html.escape(key)}</option>" for key in content)
-        # A choice of one would be a dead control.
-        choice = f"<label>{self.choice} <select>{options}</select></label>" if len(content) > 1 else ""
-        by = f" <span>by {html.escape(self.by)}</span>" if self.by else ""
+        first = next(iter(frames.values()))[self.start]
+        start = first.picture()
+        size = len(pictures) + len(base64.b64encode(start))
+        if size > self.most_bytes:
+            raise ValueError(f"the pictures take {size} bytes, but at most {self.most_bytes}: give fewer, or smaller ones.")
+        content = {
+            "slider": self.slider, "choice": self.choice, "by": self.by, "start": self.start, "rows": rows,
+            "pictures": pictures.coded, "sums": pictures.sums,
+            "gain": ERROR_GAIN, "gap": GAP, "steps": STEPS, "zero": ZERO,
+        }  # fmt: skip
         data = json.dumps(content, ensure_ascii=False).replace("<", r"\u003c")  # so that no text in it can end the script element
+        name = hashlib.sha256(data.encode()).hexdigest()[:12]
+        picture = plots.img_tag(start, first.alt, attributes='style="width:100%"')
         return (
-            f'<div class="lab {self.kind}">'
-            '<div class="lab-controls" hidden>'
-            f'<label>{self.slider} <input type="range" min="0" max="{len(row) - 1}" step="1" value="{self.start}" '
-            f'aria-valuetext="{html.escape(first["position"])}"></label><output>{html.escape(first["position"])}</output>'
-            f"{choice}{by}</div>"
-            f'<div class="lab-titles" aria-live="polite">{first["caption"]}</div>{picture}'
+            f'<div class="lab {self.kind}" id="lab-{name}"><div class="lab-start" style="max-width:800px">'
+            f'<div class="lab-at">{html.escape(", ".join(self._where(rows)))}</div>{titles(first)}{picture}'
+            '<p class="lab-run"><em>Run this cell to move the slider.</em></p></div>'
             f'<script type="application/json">{data}</script></div>'
         )
 
-    def _coded(self, frames: Mapping[str, Sequence[Frame]]) -> dict[str, list[str]]:
-        """The pictures in base64, in the first quality in which they fit."""
-        for quality in PAGE_QUALITIES:
-            images = {key: [base64.b64encode(frame.picture(quality)).decode() for frame in row] for key, row in frames.items()}
-            size = sum(len(image) for row in images.values() for image in row)
-            if size <= self.most_bytes:
-                return images
-        raise ValueError(f"the frames take {size} bytes, but at most {self.most_bytes}: give fewer, or smaller ones.")
+    def _where(self, rows: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[str]:
+        """Where the controls stand at the start, in words: on paper there are none."""
+        choice, row = next(iter(rows.items()))
+        chosen = [f"{self.choice} {choice}"] if len(rows) > 1 else []
+        return [f"{self.slider}: {row[self.start]['position']}", *chosen, *([f"by {self.by}"] if self.by else [])]
+
+
+def titles(frame: Frame) -> str:
+    """The caption over the picture, each title over its part."""
+    style = "display:grid;grid-auto-flow:column;grid-auto-columns:1fr;text-align:center;font-variant-numeric:tabular-nums"
+    return f'<div class="lab-titles" style="{style}">{frame.caption()}</div>'
+
+
+def name_of(page: str) -> str:
+    """The ``id`` of a page's element."""
+    return page.split('id="', 1)[1].split('"', 1)[0]

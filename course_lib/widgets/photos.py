@@ -12,6 +12,7 @@ from course_lib.noise import Denoiser
 from course_lib.widgets.frames import Restored, restored_frame
 from course_lib.widgets.lab import Choice, Lab, Slider
 from course_lib.widgets.page import LARGEST_BUDGET, Page
+from course_lib.widgets.pattern import GaussianNoise
 
 PAGE_PHOTOS = 2
 
@@ -22,9 +23,9 @@ def require_photos(photos: Mapping[str, Tensor]) -> None:
         to_float(photo[:, :1, :1])
 
 
-def prepared(photo: Tensor, size: int | None) -> Tensor:
-    """A uint8 photo ``(C, H, W)`` as float ``(1, C, H, W)`` in [0, 1]: its central ``size`` × ``size`` pixels, or all of it."""
-    return to_float(center(photo, size) if size else photo)[None]
+def prepared(photo: Tensor, size: int) -> Tensor:
+    """The central ``size`` × ``size`` pixels of a uint8 photo ``(C, H, W)``, as float ``(1, C, H, W)`` in [0, 1]."""
+    return to_float(center(photo, size))[None]
 
 
 def noise_lab(
@@ -41,7 +42,8 @@ def noise_lab(
     """A slider for the noise level: noisy photo, denoised photo and its error, with their PSNR.
 
     With a kernel every position is computed when it is first visited; σ, photo and denoiser can be chosen. The static
-    page shows the first denoiser on the first two photos, from frames that are computed when the cell is executed.
+    page shows the first denoiser on the first two photos, from frames that are computed when the cell is executed. Both
+    show the same pixels, in 8 bits, and the PSNR of these. The denoiser gets the noisy photo before it is clipped.
 
     Args:
         denoisers: name -> ``denoiser(noisy, sigma)``, both on the [0, 1] scale.
@@ -49,9 +51,9 @@ def noise_lab(
         sigmas_255: positions of the slider, on the 0–255 scale.
         start: the first position; one of ``sigmas_255`` and of ``page_sigmas_255``.
         page_sigmas_255: positions on the static page; times two photos at most 40.
-        page_size: side of the photos' centre that the static page shows, in pixels.
-        page_bytes: what the frames of the static page may take; a chapter has 300,000 for all its labs.
-        seed: of the noise, whose pattern is the same at every σ.
+        page_size: side of the photos' centre that is shown, in pixels; so that page and JupyterLab agree, in both.
+        page_bytes: what the pictures of the static page may take; a chapter has 500,000 for all its labs.
+        seed: of the noise, whose pattern is the same at every σ and for every photo.
 
     Returns:
         A lab with ``frame(denoiser, photo, sigma_255)``, the controls ``sigma``, ``photo`` and ``denoiser``, and ``sigmas_255``.
@@ -70,11 +72,10 @@ def noise_lab(
     require_photos(photos)
     denoisers, photos = dict(denoisers), dict(photos)
 
-    def make(denoiser: str, photo: str, sigma_255: float, size: int | None = None) -> Restored:
-        clean, sigma = prepared(photos[photo], size), noise.from_255(sigma_255)
-        noisy = noise.test_noise(clean, sigma, list(photos).index(photo), seed=seed)
+    def make(denoiser: str, photo: str, sigma_255: float) -> Restored:
         return restored_frame(
-            lambda images: denoisers[denoiser](images, sigma), noisy, clean,
+            lambda noisy: denoisers[denoiser](noisy, noise.from_255(sigma_255)),
+            GaussianNoise(sigma_255, seed), prepared(photos[photo], page_size),
             names=("noisy", "denoised"), position=f"σ = {sigma_255:g}",
             words=f"{photo} with noise of σ = {sigma_255:g}: left the noisy photo, BEFORE; middle the output of {denoiser}, AFTER",
         )  # fmt: skip
@@ -88,7 +89,7 @@ def noise_lab(
         order=("sigma", "photo", "denoiser"),
         static=Page(
             "noise-lab", "noise", "photo", rows, tuple(page_sigmas_255).index(start), page_bytes,
-            size=page_size, by=next(iter(denoisers)), positions="σ",
+            by=next(iter(denoisers)), positions="σ",
         ),
     )  # fmt: skip
     lab.sigmas_255 = tuple(sigmas_255)
@@ -109,9 +110,9 @@ def degradation_lab(
         restorers: name -> ``restorer(degraded)``, images ``(1, C, H, W)`` in [0, 1].
         photos: name -> uint8 ``(C, H, W)``.
         degradations: name -> strength in words -> ``degrade(clean)``; at most three, with equally many strengths, from
-            the weakest to the strongest.
-        page_size: side of the photo's centre that the static page shows, in pixels: the first photo, by the first restorer.
-        page_bytes: what the frames of the static page may take; a chapter has 300,000 for all its labs.
+            the weakest to the strongest. Give Gaussian noise as a ``GaussianNoise``, of which the page needs one pattern only.
+        page_size: side of the photos' centre that is shown, in pixels. The static page shows the first photo, by the first restorer.
+        page_bytes: what the pictures of the static page may take; a chapter has 500,000 for all its labs.
 
     Returns:
         A lab with ``frame(restorer, photo, degradation, strength)``, the controls ``degradation``, ``strength`` (from 0),
@@ -129,10 +130,9 @@ def degradation_lab(
     restorers, photos = dict(restorers), dict(photos)
     degradations = {name: dict(strengths) for name, strengths in degradations.items()}
 
-    def make(restorer: str, photo: str, degradation: str, strength: str, size: int | None = None) -> Restored:
-        clean = prepared(photos[photo], size)
+    def make(restorer: str, photo: str, degradation: str, strength: str) -> Restored:
         return restored_frame(
-            restorers[restorer], degradations[degradation][strength](clean), clean,
+            restorers[restorer], degradations[degradation][strength], prepared(photos[photo], page_size),
             names=("degraded", "restored"), position=strength,
             words=f"{photo} with {degradation}, {strength}: left the degraded photo, BEFORE; middle the output of {restorer}, AFTER",
         )  # fmt: skip
@@ -149,7 +149,7 @@ def degradation_lab(
         rows,
         order=("degradation", "strength", "photo", "restorer"),
         static=Page(
-            "degradation-lab", "strength", "degradation", rows, (count - 1) // 2, page_bytes, size=page_size, by=next(iter(restorers))
+            "degradation-lab", "strength", "degradation", rows, (count - 1) // 2, page_bytes, by=next(iter(restorers))
         ),
     )  # fmt: skip
     lab.degradations, lab.restorers = lab.rows, tuple(restorers)

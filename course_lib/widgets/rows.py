@@ -27,13 +27,14 @@ def restoration_lab(
 
     Args:
         restorations: name of a choice -> position of the slider in words -> ``(degrade, restore)``, two functions of images
-            ``(1, C, H, W)`` in [0, 1]. At most three choices, all with the same positions.
+            ``(1, C, H, W)`` in [0, 1]. At most three choices, all with the same positions. Give Gaussian noise as a
+            ``GaussianNoise``, of which the page needs one pattern only; of another ``degrade`` it needs every picture.
         photos: name -> uint8 ``(C, H, W)``. The static page shows the first.
         slider: label of the slider.
         choice: label of the choice.
         start: the first position, from 0.
-        page_size: side of the photo's centre that the static page shows, in pixels.
-        page_bytes: what the frames of the static page may take; a chapter has 300,000 for all its labs.
+        page_size: side of the photos' centre that is shown, in pixels.
+        page_bytes: what the pictures of the static page may take; a chapter has 500,000 for all its labs.
 
     Returns:
         A lab with ``frame(photo, choice, position)``, the controls ``chosen``, ``position`` (from 0) and ``photo``, and its ``rows``.
@@ -48,16 +49,15 @@ def restoration_lab(
     require_photos(photos)
     restorations, photos = {name: dict(row) for name, row in restorations.items()}, dict(photos)
 
-    def make(photo: str, chosen: str, position: str, size: int | None = None) -> Restored:
-        clean = prepared(photos[photo], size)
+    def make(photo: str, chosen: str, position: str) -> Restored:
         degrade, restore = restorations[chosen][position]
         return restored_frame(
-            restore, degrade(clean), clean, names=("degraded", "restored"), position=position,
+            restore, degrade, prepared(photos[photo], page_size), names=("degraded", "restored"), position=position,
             words=f"{photo}, {choice} {chosen}, {slider} {position}: left the degraded photo, BEFORE; middle the restored one, AFTER",
         )  # fmt: skip
 
     others = (Choice("photo", "photo", tuple(photos)),)
-    page = Page("restoration-lab", slider, choice, _positions(restorations), start, page_bytes, size=page_size)
+    page = Page("restoration-lab", slider, choice, _positions(restorations), start, page_bytes)
     return _lab(make, others, page)
 
 
@@ -79,7 +79,7 @@ def figure_lab(
         slider: label of the slider.
         choice: label of the choice.
         start: the first position, from 0.
-        page_bytes: what the frames of the static page may take; a chapter has 300,000 for all its labs.
+        page_bytes: what the pictures of the static page may take; a chapter has 500,000 for all its labs.
 
     Returns:
         A lab with ``frame(choice, position)``, the controls ``chosen`` and ``position`` (from 0), and its ``rows``.
