@@ -155,7 +155,8 @@ def photograph(
     gamma: float | Tensor = 2.2,
     pattern: str | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """The same scene taken again by a camera with noise: (noisy picture, σ(L) of its irradiance), each ``(B, C, H, W)``.
+    """The same scene taken again by a camera with noise: (noisy picture, σ(L) of its irradiance),
+    each ``(B, C, H, W)``.
 
     JPEG compression, where it is wanted, comes after it: :func:`course_lib.noise.jpeg`.
 
@@ -164,12 +165,14 @@ def photograph(
         sigma_s, sigma_c: see :func:`noise_level`.
         generator: the source of the draws, on the device of ``picture``.
         gamma: of the response curve.
-        pattern: of the Bayer mosaic; None for a sensor that measures every colour in every pixel. Green and the others are
-            then interpolated from noisy neighbours, which makes the noise correlated.
+        pattern: of the Bayer mosaic; None for a sensor that measures every colour in every pixel.
+            Green and the others are then interpolated from noisy neighbours, which makes the noise
+            correlated.
 
     Raises:
         TypeError: for integer images.
-        ValueError: for a wrong shape, a parameter out of range, or a mosaic for images that are not colour.
+        ValueError: for a wrong shape, a parameter out of range, or a mosaic for images that are not
+            colour.
     """
     light = irradiance(picture, gamma)
     noisy = poisson_gaussian(light, sigma_s, sigma_c, generator)

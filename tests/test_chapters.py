@@ -155,6 +155,14 @@ def test_at_most_a_third_of_the_visible_lines_is_code(source, stored):
     assert visible <= (visible + prose) / 3, f"{visible} lines of code, {prose} of prose: hide-input"
 
 
+def test_code_in_sight_is_at_most_100_columns_wide(stored):
+    for cell in code(stored):
+        shown = [cell.source] if not tags(cell) & {"hide-input", "hide-cell"} else []
+        if "plots.source(" in cell.source:
+            shown += [output["data"]["text/plain"] for output in cell.outputs if "text/latex" in output.get("data", {})]
+        assert all(len(line) <= 100 for text in shown for line in text.splitlines()), cell.source
+
+
 def test_what_is_hidden_on_the_site_is_hidden_in_jupyterlab(stored):
     for cell in code(stored):
         if tags(cell) & {"hide-input", "hide-cell"}:

@@ -44,7 +44,8 @@ class Settings(dncnn.Settings):
 
 
 class BiasFreeNorm(nn.Module):
-    r""":math:`\gamma\, x / (s + \epsilon)`, with s the standard deviation of each channel about its mean: nothing is added.
+    r""":math:`\gamma\, x / (s + \epsilon)`, with s the standard deviation of each channel about its
+    mean: nothing is added.
 
     In evaluation mode s is the root of a running mean of the variance.
 
@@ -83,7 +84,10 @@ class BFCNN(nn.Module):
     def __init__(self, settings: dncnn.Settings, *, seed: int = 0):
         super().__init__()
         width, channels = settings.width, settings.channels
-        layers: list[nn.Module] = [nn.Conv2d(channels, width, 3, padding=1, bias=False), nn.ReLU(inplace=True)]
+        layers: list[nn.Module] = [
+            nn.Conv2d(channels, width, 3, padding=1, bias=False),
+            nn.ReLU(inplace=True),
+        ]
         for _ in range(settings.depth - 2):
             layers.append(nn.Conv2d(width, width, 3, padding=1, bias=False))
             if settings.batch_norm:
@@ -152,7 +156,8 @@ def folded(model: BFCNN) -> BFCNN:
 
 
 def filter_at(model: nn.Module, noisy: Tensor, row: int, column: int) -> Tensor:
-    r"""The row of the Jacobian :math:`A_z` that belongs to one pixel: how the denoised pixel was averaged from the noisy image.
+    r"""The row of the Jacobian :math:`A_z` that belongs to one pixel: how the denoised pixel was
+    averaged from the noisy image.
 
     Args:
         model: a network whose ``forward`` returns the residual, in evaluation mode.
@@ -160,7 +165,8 @@ def filter_at(model: nn.Module, noisy: Tensor, row: int, column: int) -> Tensor:
         row, column: the pixel.
 
     Returns:
-        ``(H, W)``. For a bias-free network the sum of its product with ``noisy`` is the denoised pixel.
+        ``(H, W)``. For a bias-free network the sum of its product with ``noisy`` is the denoised
+        pixel.
 
     Raises:
         TypeError: for integer images.
@@ -168,9 +174,12 @@ def filter_at(model: nn.Module, noisy: Tensor, row: int, column: int) -> Tensor:
     """
     checks.require_images(noisy, "noisy")
     row, column = checks.whole(row, "row"), checks.whole(column, "column")
-    if noisy.shape[:2] != (1, 1) or not (0 <= row < noisy.shape[2] and 0 <= column < noisy.shape[3]):
+    if noisy.shape[:2] != (1, 1) or not (
+        0 <= row < noisy.shape[2] and 0 <= column < noisy.shape[3]
+    ):
         raise ValueError(
-            f"noisy is {tuple(noisy.shape)}, the pixel ({row}, {column}): one gray image (1, 1, H, W) and a pixel of it are needed."
+            f"noisy is {tuple(noisy.shape)}, the pixel ({row}, {column}): one gray image "
+            "(1, 1, H, W) and a pixel of it are needed."
         )
     image = noisy.detach().to(next(model.parameters()), copy=True).requires_grad_()
     (image - model(image))[0, 0, row, column].backward()

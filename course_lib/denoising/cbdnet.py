@@ -142,9 +142,12 @@ class CBDNet(nn.Module):
         nn.init.constant_(self.estimator[-2].bias, 0.05)
 
     def forward(self, noisy: Tensor) -> tuple[Tensor, Tensor]:
-        """(clean estimate, noise level), each ``(B, 3, H, W)``, float32 whatever autocast does; H and W multiples of 4."""
+        """(clean estimate, noise level), each ``(B, 3, H, W)``, float32 whatever autocast does; H
+        and W multiples of 4.
+        """
         level = self.estimator(noisy).float()
-        return noisy + self.denoiser(torch.cat([noisy, level.to(noisy.dtype)], dim=1)).float(), level
+        both = torch.cat([noisy, level.to(noisy.dtype)], dim=1)
+        return noisy + self.denoiser(both).float(), level
 
     @torch.no_grad()
     def denoise(self, noisy: Tensor, sigma: float | None = None, *, level: Tensor | None = None) -> Tensor:
@@ -196,7 +199,8 @@ class CBDNet(nn.Module):
 
 
 def asymmetric(level: Tensor, true_level: Tensor, alpha: float) -> Tensor:
-    r"""Mean of :math:`|\alpha - 1[\hat\sigma < \sigma]|\,(\hat\sigma - \sigma)^2` over all pixels: too little costs more, for α < 1/2.
+    r"""Mean of :math:`|\alpha - 1[\hat\sigma < \sigma]|\,(\hat\sigma - \sigma)^2` over all pixels:
+    too little costs more, for α < 1/2.
 
     Both levels are ``(B, C, H, W)`` in image units; the loss is a scalar.
     """
@@ -242,22 +246,31 @@ Batch = tuple[Tensor, Tensor, Optional[Tensor]]  # noqa: UP045 - the API pages a
 
 
 def batch(pool: Pool, draws: Draws, settings: Settings) -> Batch:
-    """(noisy, clean, true noise level or None), images ``(B, 3, P, P)``: synthetic and, in every second step, real ones."""
+    """(noisy, clean, true noise level or None), images ``(B, 3, P, P)``: synthetic and, in every
+    second step, real ones.
+    """
     if pool.pairs is not None and draws.step % 2:
         both = pool.pairs.patches(settings.batch_size, draws("patches"))
         return both[:, :3], both[:, 3:], None
     clean = pool.clean.patches(settings.batch_size, draws("patches"))
-    draw = torch.rand(7, len(clean), generator=draws("camera"), device=draws.device)  # 3 + 3 for the channels' σ, 1 for γ
+    # 3 + 3 numbers for the channels' σ, 1 for γ
+    draw = torch.rand(7, len(clean), generator=draws("camera"), device=draws.device)
     low, high = settings.gamma
     choice = torch.rand(3, generator=draws("mosaic and file"), device=draws.device).tolist()
     pattern = camera.PATTERNS[int(4 * choice[1])] if choice[0] < settings.mosaic else None
     noisy, level = camera.photograph(
-        clean, settings.sigma_s * draw[:3].T, settings.sigma_c * draw[3:6].T, draws("noise"), gamma=low + (high - low) * draw[6],
+        clean,
+        settings.sigma_s * draw[:3].T,
+        settings.sigma_c * draw[3:6].T,
+        draws("noise"),
+        gamma=low + (high - low) * draw[6],
         pattern=pattern,
     )
     if choice[2] < 0.5:
         worst, best = settings.jpeg_quality
-        quality = torch.randint(worst, best + 1, (len(clean),), generator=draws("quality"), device=draws.device)
+        quality = torch.randint(
+            worst, best + 1, (len(clean),), generator=draws("quality"), device=draws.device
+        )
         noisy = noise.jpeg(noisy, quality.tolist())
     return noisy, clean, level
 

@@ -84,13 +84,16 @@ class Settings(Plan):
 
 
 class DnCNN(nn.Module):
-    """Conv + ReLU, then depth - 2 times Conv + BN + ReLU, then Conv; ``forward`` returns the **residual**.
+    """Conv + ReLU, then depth - 2 times Conv + BN + ReLU, then Conv; ``forward`` returns the
+    **residual**.
 
     Args:
-        settings: ``depth``, ``width``, ``channels``, ``batch_norm``, ``zero_last`` and ``centred`` are used.
+        settings: ``depth``, ``width``, ``channels``, ``batch_norm``, ``zero_last`` and ``centred``
+            are used.
         seed: of the initial weights, see :func:`initialise`.
 
-    As in the original, convolutions before batch normalisation have no bias (its β is one). Without it they have.
+    As in the original, convolutions before batch normalisation have no bias (its β is one). Without
+    it they have.
     """
 
     def __init__(self, settings: Settings, *, seed: int = 0):
@@ -116,16 +119,19 @@ class DnCNN(nn.Module):
             nn.init.zeros_(self.layers[-1].weight)
 
     def forward(self, noisy: Tensor) -> Tensor:
-        """Estimate of the noise in ``noisy`` (B, C, H, W), in the same shape, float32 whatever autocast does."""
+        """Estimate of the noise in ``noisy`` (B, C, H, W), in the same shape, float32 whatever
+        autocast does.
+        """
         return self.layers(noisy).float()
 
     def denoise(self, noisy: Tensor, sigma: float | None = None) -> Tensor:
         """The clean estimate ŷ = z − R(z).
 
         Args:
-            noisy: ``(B, C, H, W)`` floating point, nominally in [0, 1], of any height and width; the network itself
-                computes in the precision of its weights.
-            sigma: not used: DnCNN has no input for it. It is here because every denoiser of the course is called alike.
+            noisy: ``(B, C, H, W)`` floating point, nominally in [0, 1], of any height and width;
+                the network itself computes in the precision of its weights.
+            sigma: not used: DnCNN has no input for it. It is here because every denoiser of the
+                course is called alike.
 
         Returns:
             The estimate, on the device of ``noisy``, wherever the network is.
@@ -133,7 +139,8 @@ class DnCNN(nn.Module):
         Raises:
             TypeError: for integer images.
             ValueError: for a wrong number of dimensions or channels.
-            RuntimeError: in training mode, where batch normalisation would use and change the statistics of ``noisy``.
+            RuntimeError: in training mode, where batch normalisation would use and change the
+                statistics of ``noisy``.
         """
         return common.without_residual(self, noisy)
 
@@ -164,7 +171,9 @@ def prepare(images: Dataset | Iterable[Tensor], settings: Settings, seed: int = 
 
 
 def batch(pool: ImagePool, draws: Draws, settings: Settings) -> tuple[Tensor, Tensor]:
-    """(noisy, clean) patches ``(B, C, P, P)``: new places, new orientations and new noise in every step."""
+    """(noisy, clean) patches ``(B, C, P, P)``: new places, new orientations and new noise in every
+    step.
+    """
     clean = pool.patches(settings.batch_size, draws("patches"))
     if settings.general:
         return general_batch(clean, draws, settings)
@@ -179,27 +188,36 @@ def with_noise(clean: Tensor, draws: Draws, settings: Settings) -> Tensor:
 
 
 def general_batch(clean: Tensor, draws: Draws, settings: Settings) -> tuple[Tensor, Tensor]:
-    """DnCNN-3: the first third of the patches gets noise, the second low resolution, the last JPEG compression.
+    """DnCNN-3: the first third of the patches gets noise, the second low resolution, the last JPEG
+    compression.
 
-    Thirds of fixed size rather than a draw for each patch: every step sees all tasks, and all shapes stay the same. The
-    patches are degraded with a margin, which is then cut off, because a real image goes on beyond a patch.
+    Thirds of fixed size rather than a draw for each patch: every step sees all tasks, and all
+    shapes stay the same. The patches are degraded with a margin, which is then cut off, because a
+    real image goes on beyond a patch.
     """
     first, second, third = clean.tensor_split(3)
     low, high = settings.jpeg_quality
-    quality = torch.randint(low, high + 1, (len(third),), generator=draws("quality"), device=draws.device)
-    degraded = torch.cat([
-        with_noise(first, draws, settings),
-        *(noise.bicubic(part, factor)
-          for part, factor in zip(second.tensor_split(len(settings.factors)), settings.factors, strict=True)),
-        noise.jpeg(third, quality.tolist()),
-    ])  # fmt: skip
+    quality = torch.randint(
+        low, high + 1, (len(third),), generator=draws("quality"), device=draws.device
+    )
+    parts = zip(second.tensor_split(len(settings.factors)), settings.factors, strict=True)
+    small = [noise.bicubic(part, factor) for part, factor in parts]
+    files = noise.jpeg(third, quality.tolist())
+    degraded = torch.cat([with_noise(first, draws, settings), *small, files])
     p = settings.patch_size
-    top, left = torch.randint(settings.cut - p + 1, (2,), generator=draws("cut"), device=draws.device).tolist()
-    return tuple(images[..., top : top + p, left : left + p].contiguous() for images in (degraded, clean))
+    top, left = torch.randint(
+        settings.cut - p + 1, (2,), generator=draws("cut"), device=draws.device
+    ).tolist()
+    rows, columns = slice(top, top + p), slice(left, left + p)
+    return tuple(images[..., rows, columns].contiguous() for images in (degraded, clean))
 
 
-def step(model: nn.Module, batch: tuple[Tensor, Tensor], settings: Settings) -> tuple[Tensor, dict[str, Tensor]]:
-    """The loss of a batch, and the PSNR in dB of its denoised patches taken together, both scalars."""
+def step(
+    model: nn.Module, batch: tuple[Tensor, Tensor], settings: Settings
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """The loss of a batch, and the PSNR in dB of its denoised patches taken together, both
+    scalars.
+    """
     noisy, clean = batch
     true_noise = noisy - clean
     residual = model(noisy)

@@ -75,28 +75,42 @@ def measure(
     seed: int = 0,
     inputs: Callable[[int], Tensor] | None = None,
 ) -> Tensor:
-    """The mean absolute gradient of the central output pixel over inputs, scaled to 1 at its largest: ``(side, side)``.
+    """The mean absolute gradient of the central output pixel over inputs, scaled to 1 at its
+    largest: ``(side, side)``.
 
     Args:
-        make: a function of the number of a draw that returns the network for it, one image ``(1, 1, H, W)`` to another: a new
-            one each time for untrained networks, always the same for a trained one, in evaluation mode.
-        side: of the square that is looked at, odd; larger than the theoretical field, to see that it ends.
+        make: a function of the number of a draw that returns the network for it, one image
+            ``(1, 1, H, W)`` to another: a new one each time for untrained networks, always the same
+            for a trained one, in evaluation mode.
+        side: of the square that is looked at, odd; larger than the theoretical field, to see that
+            it ends.
         draws: random inputs, uniform in [0, 1], and networks to average over.
         seed: of the inputs.
-        inputs: a function of the number of a draw that returns the image ``(1, 1, side, side)``, such as a piece of a noisy
-            photo: what a trained network depends on depends on what it sees. Random images where it is None.
+        inputs: a function of the number of a draw that returns the image ``(1, 1, side, side)``,
+            such as a piece of a noisy photo: what a trained network depends on depends on what it
+            sees. Random images where it is None.
 
     Raises:
         ValueError: for an even side, no draw, or an input of another shape.
     """
     side, draws = checks.whole(side, "side"), checks.whole(draws, "draws")
     if side < 1 or side % 2 == 0 or draws < 1:
-        raise ValueError(f"side = {side}, draws = {draws}: the square needs a middle, so an odd side, and at least one draw.")
+        raise ValueError(
+            f"side = {side}, draws = {draws}: the square needs a middle, so an odd side, and at "
+            "least one draw."
+        )
     total = torch.zeros(side, side)
     for draw in range(draws):
-        image = torch.rand(1, 1, side, side, generator=rng.generator(seed, draw, 0, "inputs")) if inputs is None else inputs(draw)
+        image = (
+            torch.rand(1, 1, side, side, generator=rng.generator(seed, draw, 0, "inputs"))
+            if inputs is None
+            else inputs(draw)
+        )
         if checks.tensor(image, f"input {draw}", finite=False).shape != (1, 1, side, side):
-            raise ValueError(f"input {draw} has shape {tuple(image.shape)}, but (1, 1, {side}, {side}) is expected.")
+            raise ValueError(
+                f"input {draw} has shape {tuple(image.shape)}, but (1, 1, {side}, {side}) is "
+                "expected."
+            )
         image = image.detach().clone().requires_grad_()
         output = make(draw)(image)
         (gradient,) = torch.autograd.grad(output[0, 0, side // 2, side // 2], image)

@@ -74,21 +74,26 @@ class Settings(Plan):
 
 
 class FFDNet(nn.Module):
-    """Unshuffle, Conv + ReLU, depth - 2 times Conv + BN + ReLU, Conv, shuffle; ``forward`` returns the **clean image**.
+    """Unshuffle, Conv + ReLU, depth - 2 times Conv + BN + ReLU, Conv, shuffle; ``forward`` returns
+    the **clean image**.
 
-    The sub-images are in the order of ``torch.nn.functional.pixel_unshuffle``: of each channel the pixels at even rows and
-    even columns, even rows and odd columns, odd rows and even columns, odd rows and odd columns; then comes the map.
+    The sub-images are in the order of ``torch.nn.functional.pixel_unshuffle``: of each channel the
+    pixels at even rows and even columns, even rows and odd columns, odd rows and even columns, odd
+    rows and odd columns; then comes the map.
 
     Args:
         settings: ``depth``, ``width``, ``channels``, ``batch_norm`` and ``centred`` are used.
-        seed: of the initial weights, which are orthogonal: all singular values are 1 before batch normalisation, and √2,
-            which keeps the strength of a signal through a ReLU, without it.
+        seed: of the initial weights, which are orthogonal: all singular values are 1 before batch
+            normalisation, and √2, which keeps the strength of a signal through a ReLU, without it.
     """
 
     def __init__(self, settings: Settings, *, seed: int = 0):
         super().__init__()
         width, channels, norm = settings.width, settings.channels, settings.batch_norm
-        layers: list[nn.Module] = [nn.Conv2d(4 * channels + 1, width, 3, padding=1), nn.ReLU(inplace=True)]
+        layers: list[nn.Module] = [
+            nn.Conv2d(4 * channels + 1, width, 3, padding=1),
+            nn.ReLU(inplace=True),
+        ]
         for _ in range(settings.depth - 2):
             layers.append(nn.Conv2d(width, width, 3, padding=1, bias=not norm))
             if norm:
@@ -102,7 +107,9 @@ class FFDNet(nn.Module):
         for layer in self.layers:
             if isinstance(layer, nn.Conv2d):
                 gain = 1.0 if norm else math.sqrt(2)
-                common.orthogonal(layer.weight, centred=settings.centred, gain=gain, generator=generator)
+                common.orthogonal(
+                    layer.weight, centred=settings.centred, gain=gain, generator=generator
+                )
                 if layer.bias is not None:
                     nn.init.zeros_(layer.bias)
 
@@ -114,16 +121,18 @@ class FFDNet(nn.Module):
             noise_level_map: σ on the [0, 1] scale, ``(B, 1, H / 2, W / 2)``.
         """
         sub_images = F.pixel_unshuffle(noisy, 2)
-        return F.pixel_shuffle(self.layers(torch.cat([sub_images, noise_level_map], dim=1)).float(), 2)
+        restored = self.layers(torch.cat([sub_images, noise_level_map], dim=1))
+        return F.pixel_shuffle(restored.float(), 2)
 
     @torch.no_grad()
     def denoise(self, noisy: Tensor, sigma: float | Tensor) -> Tensor:
-        """The clean estimate of images of any size; odd sides are continued by one pixel and cut again.
+        """The clean estimate of images of any size; odd sides are continued by one pixel and cut
+        again.
 
         Args:
             noisy: ``(B, C, H, W)`` floating point, nominally in [0, 1].
-            sigma: what the network is told, on the [0, 1] scale: a float, one for each image ``(B,)``, or a map
-                ``(1 or B, 1, H, W)``.
+            sigma: what the network is told, on the [0, 1] scale: a float, one for each image
+                ``(B,)``, or a map ``(1 or B, 1, H, W)``.
 
         Returns:
             The estimate, on the device of ``noisy``, wherever the network is.
@@ -131,7 +140,8 @@ class FFDNet(nn.Module):
         Raises:
             TypeError: for integer images.
             ValueError: for a wrong shape of images or σ, a negative σ, or one above 2.
-            RuntimeError: in training mode, where batch normalisation would use and change the statistics of ``noisy``.
+            RuntimeError: in training mode, where batch normalisation would use and change the
+                statistics of ``noisy``.
         """
         common.require_input(self, noisy)
         height, width = noisy.shape[-2:]
@@ -144,7 +154,9 @@ class FFDNet(nn.Module):
             level_map = F.avg_pool2d(told.to(weights), 2)  # the network works at half resolution
             return self(image.to(weights), level_map).to(noisy.device)
 
-        return common.in_tiles(restored, image, told, radius=2 * common.reach(self) + 1, multiple=2)[..., :height, :width]
+        radius = 2 * common.reach(self) + 1
+        denoised = common.in_tiles(restored, image, told, radius=radius, multiple=2)
+        return denoised[..., :height, :width]
 
 
 @torch.no_grad()
@@ -171,7 +183,9 @@ def before_step(model: nn.Module, step: int, settings: Settings) -> None:
 
 
 def batch(pool: ImagePool, draws: Draws, settings: Settings) -> tuple[Tensor, Tensor, Tensor]:
-    """(noisy, uniform noise-level maps at half resolution, clean): patches ``(B, C, P, P)``, maps ``(B, 1, P / 2, P / 2)``."""
+    """(noisy, uniform noise-level maps at half resolution, clean): patches ``(B, C, P, P)``, maps
+    ``(B, 1, P / 2, P / 2)``.
+    """
     clean = pool.patches(settings.batch_size, draws("patches"))
     low, high = (noise.from_255(s) for s in settings.sigma_255)
     sigma = noise.uniform_sigma(low, high, len(clean), draws("sigma"))

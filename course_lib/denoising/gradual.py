@@ -88,7 +88,9 @@ class GradualDenoiser(nn.Module):
             nn.init.constant_(layer.bias, 0.01)
 
     def estimates(self, noisy: Tensor) -> Tensor:
-        r"""What each layer adds to the image, :math:`r_\ell / 10`: ``(depth, B, C, H, W)``, float32 whatever autocast does."""
+        r"""What each layer adds to the image, :math:`r_\ell / 10`: ``(depth, B, C, H, W)``, float32
+        whatever autocast does.
+        """
         carried, found = noisy - 0.5, []
         for number, layer in enumerate(self.layers):
             features = layer(carried)

@@ -149,13 +149,19 @@ def average(image: Tensor, matches: Tensor, threshold: float, settings: Settings
     """
     channels, height, width = image.shape
     size, haar = settings.block, haar_matrix(settings.group).to(image)
-    within = (torch.arange(size)[:, None] * width + torch.arange(size)).flatten().to(image.device)  # pixels of a block
+    side = torch.arange(size, device=image.device)
+    within = (side[:, None] * width + side).flatten()  # pixels of a block
     total, weights = image.new_zeros(channels, height * width), image.new_zeros(height * width)
     for some in matches.split(AT_ONCE):
         places = (some[..., None] + within).flatten()  # (n · group · size²)
-        groups = image.flatten(1)[:, places].view(channels, len(some), settings.group, size**2).transpose(0, 1)
+        groups = (
+            image.flatten(1)[:, places]
+            .view(channels, len(some), settings.group, size**2)
+            .transpose(0, 1)
+        )
         details = haar @ groups  # along the group: (n, C, group, size²)
-        attenuation = details.square() / (details.square() + threshold**2).clamp(min=torch.finfo(image.dtype).tiny)
+        energy, tiny = details.square(), torch.finfo(image.dtype).tiny
+        attenuation = energy / (energy + threshold**2).clamp(min=tiny)
         attenuation[:, :, 0] = 1  # the approximation
         shrunk = haar.T @ (details * attenuation)
         weight = 1 / attenuation.square().sum((1, 2, 3))  # (n,)

@@ -121,8 +121,11 @@ def batch(pool: IdentityPool, draws: Draws, settings: Settings) -> tuple[Tensor,
     return embedding.batch(pool, draws, settings)
 
 
-def step(model: nn.Module, batch: tuple[Tensor, Tensor], settings: Settings) -> tuple[Tensor, dict[str, Tensor]]:
+def step(
+    model: nn.Module, batch: tuple[Tensor, Tensor], settings: Settings
+) -> tuple[Tensor, dict[str, Tensor]]:
     """The loss of a batch, and the share of it that is identified correctly, both scalars."""
     images, identities = batch
     logits = model(images)
-    return cross_entropy(logits, identities), {"accuracy": (logits.argmax(1) == identities).float().mean()}
+    right = logits.argmax(1) == identities
+    return cross_entropy(logits, identities), {"accuracy": right.float().mean()}

@@ -104,12 +104,17 @@ def pairs(identities: Tensor, *, balanced: bool = True) -> tuple[Tensor, Tensor,
     return i[chosen], j[chosen], ~same[chosen]
 
 
-def step(model: nn.Module, batch: tuple[Tensor, Tensor], settings: Settings) -> tuple[Tensor, dict[str, Tensor]]:
-    """The loss of the :func:`pairs` of a batch, over all processes together; the mean distances of either kind: all scalars."""
+def step(
+    model: nn.Module, batch: tuple[Tensor, Tensor], settings: Settings
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """The loss of the :func:`pairs` of a batch, over all processes together; the mean distances of
+    either kind: all scalars.
+    """
     images, identities = batch
     embeddings, identities = devices.gathered(model(images)), devices.gathered(identities)
     i, j, different = pairs(identities, balanced=settings.balanced)
     distance = distances.paired(embeddings[i], embeddings[j])
-    loss = (contrastive if settings.form == "squared" else contrastive_unsquared)(distance, different, settings.margin)
+    form = contrastive if settings.form == "squared" else contrastive_unsquared
+    loss = form(distance, different, settings.margin)
     apart = distance.detach()
     return loss, {"same": apart[~different].mean(), "different": apart[different].mean()}

@@ -138,15 +138,18 @@ def random_triplets(distance: Tensor, labels: Tensor, margin: float, scores: Ten
 
 
 def semi_hard(distance: Tensor, labels: Tensor, margin: float) -> Mined:
-    """For each pair of anchor and positive the nearest negative that is farther than the positive; none, where there is none.
+    """For each pair of anchor and positive the nearest negative that is farther than the positive;
+    none, where there is none.
 
-    Shapes as for the other minings: distances ``(B, B)``, labels ``(B,)``; errors as for :func:`all_triplets`.
+    Shapes as for the other minings: distances ``(B, B)``, labels ``(B,)``; errors as for
+    :func:`all_triplets`.
     """
     _require(distance, labels, margin)
     positive, negative = _relations(labels)
     anchor, other = positive.nonzero(as_tuple=True)
     reach = distance[anchor, other]
-    farther = negative[anchor] & ~(distance[anchor] <= reach[:, None])  # so that NaN is not left out: the loss is then NaN
+    # not "> reach", so that NaN is not left out: the loss is then NaN
+    farther = negative[anchor] & ~(distance[anchor] <= reach[:, None])
     nearest = distance[anchor].masked_fill(~farther, float("inf")).min(1).values
     valid = farther.any(1)
     return _mined(margin + reach - nearest.where(valid, reach), valid, nonzero=False)

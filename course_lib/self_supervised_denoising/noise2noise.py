@@ -233,7 +233,9 @@ def prepare_shots(scenes: Iterable[Tensor], settings: Settings) -> Shots:
 
 
 def batch(pool: Union[ImagePool, Shots], draws: Draws, settings: Settings) -> Pair:  # noqa: UP007
-    """Patches of noisy images and of their targets; input and target have noise, and its strength, of their own."""
+    """Patches of noisy images and of their targets; input and target have noise, and its strength,
+    of their own.
+    """
     gamma = 2 - (2 - settings.final_gamma) * draws.step / max(1, settings.steps - 1)
     if isinstance(pool, Shots):
         return Pair(*pool.pairs(settings.batch_size, settings.target, draws), gamma)
@@ -243,7 +245,9 @@ def batch(pool: Union[ImagePool, Shots], draws: Draws, settings: Settings) -> Pa
         return Pair(noisy, clean, None, gamma)
     if settings.target == "same":
         return Pair(noisy, noisy, None, gamma)
-    return Pair(noisy, *_noisy(clean, settings, draws("target's strength"), draws("target's noise")), gamma)
+    return Pair(
+        noisy, *_noisy(clean, settings, draws("target's strength"), draws("target's noise")), gamma
+    )
 
 
 def _noisy(clean: Tensor, settings: Settings, strength: torch.Generator, noise: torch.Generator) -> tuple[Tensor, Tensor | None]:
@@ -256,11 +260,17 @@ def _noisy(clean: Tensor, settings: Settings, strength: torch.Generator, noise: 
 def step(model: nn.Module, batch: Pair, settings: Settings) -> tuple[Tensor, dict[str, Tensor]]:
     """The loss of a batch, and the PSNR in dB against its **targets**, both scalars.
 
-    Against noisy targets it cannot exceed the targets' own: it levels off at 20 log₁₀(255 / σ) where the network is perfect.
+    Against noisy targets it cannot exceed the targets' own: it levels off at 20 log₁₀(255 / σ)
+    where the network is perfect.
     """
     estimate = model(batch.noisy)
     loss = distance(
-        estimate, batch.target, settings.loss, mask=batch.mask, gamma=batch.gamma, epsilon=settings.epsilon
+        estimate,
+        batch.target,
+        settings.loss,
+        mask=batch.mask,
+        gamma=batch.gamma,
+        epsilon=settings.epsilon,
     )
     error = distance(estimate.detach(), batch.target, "l2", mask=batch.mask)
     return loss, {"psnr": -10 * torch.log10(error)}
