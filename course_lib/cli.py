@@ -248,21 +248,25 @@ def _verify(options) -> int:
     chosen = [run for run in results.recorded() if not options.recipes or run[0] in options.recipes]
     if not chosen:
         raise ValueError(f"nothing is recorded of {', '.join(options.recipes) or 'any recipe'}; course list shows what is.")
-    wrong = 0
+    wrong = compared = 0
     for recipe, preset in chosen:
         rows = verify.verify(recipe, preset, full=options.full)
+        compared += len(rows)
         if rows:
             print(f"{recipe}, {preset} preset: record and weights have their hashes")
+            others = verify.left_out(recipe, preset, rows)
+            if others:
+                print(f"  not compared: {', '.join(others)}")
         for row in rows:
             metric = reported.named(row.metric)
             verdict = "agrees" if row.agrees else f"DIFFERS by more than {metric.tolerance} {metric.unit}"
             wrong += not row.agrees
-            images = f"{row.images} image{'s' * (row.images != 1)}"
             print(
-                f"  {row.data} {row.metric}, {images}: recorded {row.recorded:.3f}, found {row.found:.3f} "
+                f"  {row}: recorded {row.recorded:.3f}, found {row.found:.3f} "
                 f"(at most {row.difference:+.3f} {metric.unit}): {verdict}"
             )
-    print(f"{wrong} figures differ" if wrong else "all figures agree")
+    agree = f"{wrong} of them differ" if wrong else "all of them agree"
+    print(f"{compared} figures of {len(chosen)} records were compared; {agree}" if compared else "no figure was compared")
     return 1 if wrong else 0
 
 

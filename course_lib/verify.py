@@ -30,18 +30,6 @@ class Row:
         return f"{self.data} {self.metric} ({images})"
 
 
-def summary(rows: Sequence[Row], left_out: Sequence[str] = ()) -> str:
-    """What was compared, over how many images, and what was not: ``rows`` of one record, and names of data sets in it without a row."""
-    wrong = [row for row in rows if not row.agrees]
-    if wrong:
-        said = f"{len(wrong)} of {len(rows)} figures DIFFER{'S' * (len(wrong) == 1)}: {', '.join(map(str, wrong))}"
-    elif rows:
-        said = f"{len(rows)} figure{'s' * (len(rows) > 1)} agree{'s' * (len(rows) == 1)}: {', '.join(map(str, rows))}"
-    else:
-        said = "no figure was compared"
-    return said + (f"; not compared: {', '.join(left_out)}" if left_out else "")
-
-
 def left_out(recipe: str, preset: str, rows: Sequence[Row]) -> list[str]:
     """Data sets of a record of which nothing is among the ``rows`` that were compared; errors as :func:`course_lib.results.read`."""
     return sorted(set(results.read(recipe, preset)["metrics"]) - {row.data for row in rows})

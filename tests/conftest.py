@@ -1,4 +1,4 @@
-"""What all tests share: two threads where one process runs them, and the folder with the real data sets where there is one."""
+"""What all tests share: two threads unless OMP_NUM_THREADS says otherwise, and the folder with the real data sets where there is one."""
 
 import os
 import shutil
@@ -7,8 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-if "PYTEST_XDIST_WORKER" not in os.environ:
-    torch.set_num_threads(2)
+torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", 2)))
 
 
 @pytest.fixture(scope="session")

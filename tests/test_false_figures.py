@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from course_lib import batches, data, metrics, probes, recipes, verify
+from course_lib import batches, data, metrics, probes, recipes
 from course_lib.data import Dataset
 from course_lib.denoising import bfcnn, cbdnet, common, dncnn, evaluation, ffdnet, gradual
 from course_lib.metric_learning import distances, siamese, triplet
@@ -169,19 +169,6 @@ def test_a_gallery_decides_by_the_gamma_of_eer():
     scores = gallery.scores(torch.tensor([[0.1, 0.0], [0.9, 0.0]]))
     rate, gamma = metrics.eer(scores.flatten(), torch.eye(2, dtype=torch.bool).flatten())
     assert rate == 0 and [a.person for a in gallery.identify(torch.tensor([[0.1, 0.0], [0.9, 0.0]]), gamma)] == ["person 0", "person 1"]
-
-
-# --- verify ---------------------------------------------------------------------------------------------------------------
-
-
-def test_verify_says_what_it_compared_and_what_it_did_not():
-    rows = [verify.Row("set12", "psnr_25", 4, 30.0, 30.001, 0.001, of=12), verify.Row("bsd68", "psnr_25", 68, 29.0, 29.0, 0.0, of=68)]
-    said = verify.summary(rows, left_out=["photos"])
-    assert said == "2 figures agree: set12 psnr_25 (4 of 12 images), bsd68 psnr_25 (all 68 images); not compared: photos"
-    assert verify.summary([verify.Row("set12", "psnr_25", 4, 30.0, 29.0, -1.0, of=12)]) == (
-        "1 of 1 figures DIFFERS: set12 psnr_25 (4 of 12 images)"
-    )
-    assert verify.summary([], left_out=["bsd68", "set12"]) == "no figure was compared; not compared: bsd68, set12"
 
 
 # --- data -----------------------------------------------------------------------------------------------------------------

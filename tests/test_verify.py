@@ -111,13 +111,20 @@ def test_the_command(home, capsys):
     assert cli.main(["verify"]) == 0
     out = capsys.readouterr().out
     assert "dncnn_s, paper preset: record and weights have their hashes" in out
-    assert out.count(": agrees") == 2 and out.endswith("all figures agree\n")
+    assert out.count(": agrees") == 2 and out.endswith("2 figures of 1 records were compared; all of them agree\n")
+    assert "  bsd68 psnr (4 of 6 images): recorded" in out and "  not compared: photos\n" in out
     assert cli.main(["verify", "dncnn_s"]) == 0
     capsys.readouterr()
     assert cli.main(["verify", "dncnn_b"]) == 1
     assert "nothing is recorded of dncnn_b" in capsys.readouterr().err
     assert cli.main(["verify", "dncn_s"]) == 1
     assert "did you mean dncnn_s?" in capsys.readouterr().err
+
+
+def test_the_command_where_nothing_can_be_compared(home, capsys, monkeypatch):
+    monkeypatch.setattr(verify, "verify", lambda *run, full: [])
+    assert cli.main(["verify"]) == 0
+    assert capsys.readouterr().out == "no figure was compared\n"
 
 
 @pytest.mark.parametrize(("difference", "agrees"), [(0.0, True), (0.0199, True), (-0.0199, True), (0.021, False), (-0.1, False)])
