@@ -25,7 +25,7 @@ def with_biases(model, seed=0):
 def jacobian(network, side):
     """(output pixel, input pixel) of a gray network, at random input."""
     image = torch.rand(1, 1, side, side, generator=seeded(1), dtype=torch.float64)
-    made = torch.autograd.functional.jacobian(lambda x: network(x)[:, :1], image)
+    made = torch.autograd.functional.jacobian(lambda x: network(x)[:, :1], image, vectorize=True)
     return made.reshape(side * side, side * side)
 
 
@@ -58,7 +58,8 @@ def test_a_network_of_noise2void_sees_the_centre():
 def test_one_branch_sees_only_the_rows_above():
     network, side = with_biases(HalfPlane(width=3, depth=2, channels=1)), 16
     found = torch.autograd.functional.jacobian(
-        lambda x: network.branch(x).sum(1, keepdim=True), torch.rand(1, 1, side, side, generator=seeded(1), dtype=torch.float64)
+        lambda x: network.branch(x).sum(1, keepdim=True), torch.rand(1, 1, side, side, generator=seeded(1), dtype=torch.float64),
+        vectorize=True,
     ).reshape(side, side, side, side)
     for row in range(side):
         assert (found[row, :, row:] == 0).all()
