@@ -85,7 +85,7 @@ def test_noise_is_stored_once_for_each_image():
 
 
 def test_training_and_fixed_validation_masks():
-    plan = small(steps=40, batch_size=8, learning_rate=3e-3, optimizer="muon", mask_ratio=1 / 16, precision="32-true", width=12)
+    plan = small(steps=40, batch_size=8, learning_rate=3e-3, optimizer="muon", mask_ratio=1 / 16, precision="32-true", width=12, depth=2)
     pool = noise2void.prepare([torch.full((1, 48, 48), 128, dtype=torch.uint8)], plan)
     model = UNet(plan, seed=0)
     kept_apart = gaussian(torch.full((2, 1, 32, 32), 128 / 255), 25 / 255, seeded(5), clip=False)
