@@ -27,17 +27,23 @@ Denoiser = Callable[[Tensor, float], Tensor]
 """A function ``denoiser(noisy, sigma) -> denoised`` of images ``(B, C, H, W)`` and σ, both on the [0, 1] scale."""
 
 
-def from_255(sigma_255: float) -> float:
+def from_255(sigma_255: float | Tensor) -> float | Tensor:
     """σ on the 0–255 scale of papers, sliders, tables and command lines, as σ on the [0, 1] scale of the images.
 
+    A float for a number; for a tensor of any shape, such as one σ for each image ``(B,)``, a tensor.
+
     Raises:
-        TypeError: for anything but a number.
-        ValueError: for a negative one, NaN, or one above 510, twice the range of the image.
+        TypeError: for anything but a number or a tensor of numbers.
+        ValueError: for a negative one, NaN, or one above 510, twice the range of the image (in a tensor on a GPU they are not looked at).
 
     Example:
         >>> round(from_255(25), 4)
         0.098
     """
+    if isinstance(sigma_255, Tensor) and sigma_255.dim():
+        sigma = checks.tensor(sigma_255, "sigma_255", finite=False) / 255
+        require_sigma(sigma)
+        return sigma
     return checks.number(sigma_255, "sigma_255", 0, 255 * LARGEST_SIGMA) / 255
 
 

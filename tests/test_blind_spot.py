@@ -157,7 +157,7 @@ def test_any_size(kind, size):
     assert network.eval().denoise(noisy).shape == noisy.shape
     with pytest.raises(ValueError, match="this network was made for 3"):
         network.denoise(noisy[:, :1])
-    with pytest.raises(TypeError, match="convert 8-bit images"):
+    with pytest.raises(TypeError, match="batches.to_float makes them of 8-bit images"):
         network.denoise((255 * noisy).to(torch.uint8))
 
 

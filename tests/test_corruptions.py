@@ -170,7 +170,7 @@ def test_shape_type_draws_and_input(name):
 
 @pytest.mark.parametrize("name", ALL)
 def test_wrong_images(name):
-    with pytest.raises(TypeError, match="floating point in .0, 1.: convert 8-bit images"):
+    with pytest.raises(TypeError, match="floating point in .0, 1.: batches.to_float makes them of 8-bit images"):
         ALL[name](torch.zeros(1, 1, 8, 8, dtype=torch.uint8), seeded())
     with pytest.raises(ValueError, match=r"\(B, C, H, W\) is expected: for one image"):
         ALL[name](torch.zeros(1, 8, 8), seeded())

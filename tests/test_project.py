@@ -64,7 +64,7 @@ def test_no_image_of_a_data_set_is_in_the_repository():
 
 def test_sizes():
     sizes = {path: path.stat().st_size for path in tracked()}
-    assert sum(sizes.values()) < 40e6
+    assert sum(sizes.values()) < 56e6
     assert max(sizes.values()) < 9.5e6
 
 

@@ -14,6 +14,7 @@ from PIL import Image
 
 from course_lib import batches, noise, plots, widgets
 from course_lib.widgets import lab as lab_module
+from course_lib.widgets.pictures import Pictures, without_loss
 
 SIGMAS = {"sigmas_255": (0, 15, 25, 50), "page_sigmas_255": (0, 25, 50), "start": 25}
 
@@ -563,3 +564,17 @@ def test_figures_that_make_no_lab(rows, start, message):
         figure_lab(rows=rows, start=start)
     with pytest.raises(ValueError, match="same positions"):
         widgets.figure_lab({"a": {"x": None}, "b": {"y": None}}, slider="")
+
+
+# --- pictures of a page ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("shape", [(5, 7), (5, 7, 3)])
+def test_pictures_are_kept_once_and_without_loss(shape):
+    one, other = (torch.randint(0, 256, shape, generator=torch.Generator().manual_seed(i)).numpy().astype(np.uint8) for i in (1, 2))
+    kept = Pictures()
+    assert [kept.add(one), kept.add(other), kept.add(one.copy())] == [0, 1, 0]
+    decoded = np.asarray(Image.open(io.BytesIO(base64.b64decode(kept.coded[0]))).convert("RGB"))
+    assert (decoded == (one if one.ndim == 3 else one[..., None])).all()
+    assert kept.sums[0] == decoded.sum() and len(kept) == sum(map(len, kept.coded))
+    assert len(without_loss(np.zeros(shape, np.uint8))) < len(without_loss(one))

@@ -201,9 +201,11 @@ def general_batch(clean: Tensor, draws: Draws, settings: Settings) -> tuple[Tens
         low, high + 1, (len(third),), generator=draws("quality"), device=draws.device
     )
     parts = zip(second.tensor_split(len(settings.factors)), settings.factors, strict=True)
-    small = [noise.bicubic(part, factor) for part, factor in parts]
-    files = noise.jpeg(third, quality.tolist())
-    degraded = torch.cat([with_noise(first, draws, settings), *small, files])
+    degraded = torch.cat([
+        with_noise(first, draws, settings),
+        *(noise.bicubic(part, factor) for part, factor in parts),
+        noise.jpeg(third, quality.tolist()),
+    ])  # fmt: skip
     p = settings.patch_size
     top, left = torch.randint(
         settings.cut - p + 1, (2,), generator=draws("cut"), device=draws.device

@@ -164,7 +164,7 @@ class UNet(nn.Module):
 
 
 def distance(
-    estimate: Tensor, target: Tensor, loss: str, *, mask: Tensor | None = None, gamma: float = 2.0, epsilon: float = 1e-8
+    estimate: Tensor, target: Tensor, loss: str, *, mask: Tensor | None = None, gamma: float | Tensor = 2.0, epsilon: float = 1e-8
 ) -> Tensor:
     r"""The loss, a scalar: the mean of :math:`d^2` (l2), :math:`|d|` (l1) or :math:`(|d| + \epsilon)^\gamma` (l0), with d the difference.
 
@@ -198,7 +198,7 @@ class Pair(NamedTuple):
     noisy: Tensor  # (B, C, P, P)
     target: Tensor  # (B, C, P, P): another noisy one, or the clean one
     mask: Optional[Tensor]  # noqa: UP045 - (B, C, P, P): which pixels of the target count, None for all
-    gamma: float  # of l0 in this step
+    gamma: Tensor  # a scalar, of l0 in this step
 
 
 def prepare(images: Dataset | Iterable[Tensor], settings: Settings, seed: int = 0) -> Union[ImagePool, Shots]:  # noqa: UP007
@@ -236,7 +236,8 @@ def batch(pool: Union[ImagePool, Shots], draws: Draws, settings: Settings) -> Pa
     """Patches of noisy images and of their targets; input and target have noise, and its strength,
     of their own.
     """
-    gamma = 2 - (2 - settings.final_gamma) * draws.step / max(1, settings.steps - 1)
+    done = draws.step / max(1, settings.steps - 1)
+    gamma = torch.tensor(2 - (2 - settings.final_gamma) * done, device=draws.device)
     if isinstance(pool, Shots):
         return Pair(*pool.pairs(settings.batch_size, settings.target, draws), gamma)
     clean = pool.patches(settings.batch_size, draws("patches"))
