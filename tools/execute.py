@@ -20,6 +20,7 @@ import staleness
 
 BOOK = Path(__file__).resolve().parents[1] / "book"
 TIMEOUT = 300  # seconds for one cell
+PRECISION = "bf16-mixed"  # of stored outputs, unless COURSE_PRECISION says otherwise: what a probe prefers differs from day to day
 KERNELSPEC = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
 """As JupyterLab writes it: with another one a notebook would count as modified as soon as it is opened."""
 VIEW = "application/vnd.jupyter.widget-view+json"
@@ -52,6 +53,7 @@ def run(made, *, seed: int = 0, preset: str = "quick", before: str = ""):
 
     environment = {k: v for k, v in os.environ.items() if k != "COURSE_DATA"}
     environment |= {"COURSE_SEED": str(seed), "COURSE_PRESET": preset, "MPLBACKEND": "agg"}
+    environment.setdefault("COURSE_PRECISION", PRECISION)
     if before:
         made.cells.insert(0, nbformat.v4.new_code_cell(before))
     client = NotebookClient(made, timeout=TIMEOUT, kernel_name="python3", resources={"metadata": {"path": str(BOOK)}})
