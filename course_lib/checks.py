@@ -18,7 +18,7 @@ LARGEST_SIGMA = 2.0
 """More than this many times the range of the image is not noise but a σ written on the 0–255 scale."""
 
 LARGEST_VALUE = 1 + 6 * LARGEST_SIGMA
-"""No image in [0, 1] reaches more, even with the strongest noise that there is: where it does, it is on the 0–255 scale."""
+"""No image in [0, 1] reaches more, even with the strongest noise that there is. One that does is on the 0–255 scale."""
 
 FLOATING = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
 INTEGERS = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)

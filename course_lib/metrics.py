@@ -64,8 +64,8 @@ def roc(distances: Tensor, same: Tensor) -> tuple[np.ndarray, np.ndarray, np.nda
         same: ``(N,)`` booleans: is it a pair of one identity?
 
     Returns:
-        (false accept rate, false reject rate, γ), three arrays of one length, γ ascending: each distance that occurs, below which
-        are all smaller ones and not itself, and at last a γ above all.
+        False accept rate, false reject rate and γ, three arrays of one length, γ ascending. Each distance that occurs is a γ, below
+        which are all smaller ones and not itself; the last γ is above all.
 
     Raises:
         TypeError: for anything but tensors of numbers and of booleans.

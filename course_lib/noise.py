@@ -21,7 +21,7 @@ from course_lib.batches import to_float, to_uint8
 from course_lib.checks import LARGEST_SIGMA, require_images
 
 LARGEST_PEAK = 2.0**24
-"""Photons of the brightest pixel: float32 does not count any further, and their noise would be a fiftieth of a gray level."""
+"""Photons of the brightest pixel. float32 does not count any further, and their noise would be a fiftieth of a gray level."""
 
 Denoiser = Callable[[Tensor, float], Tensor]
 """A function ``denoiser(noisy, sigma) -> denoised`` of images ``(B, C, H, W)`` and σ, both on the [0, 1] scale."""

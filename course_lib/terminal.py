@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 STOPPING = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
-"""Signals that ask a program to end: Ctrl-C, the end of a job's time, and a closed terminal or connection."""
+"""Signals that ask a program to end, by Ctrl-C, at the end of a job's time, and by a closed terminal or connection."""
 
 
 FAILING = (OSError, ValueError, AttributeError)

@@ -17,6 +17,7 @@ from pathlib import Path
 import staleness
 
 ROOT = Path(__file__).resolve().parents[1]
+WORKERS = min(4, os.cpu_count() or 1)  # processes of one thread each, as in tests/run.py
 ALWAYS = {"course_lib": ("test_docstrings", "test_project"), "": ("test_project",)}
 """Tests of all files below a folder, by their own rules."""
 
@@ -99,11 +100,12 @@ def main(base: str) -> int:
     python = [sys.executable, "-m"]
     commands = [[*python, "ruff", "check", "."]]
     if tests:
-        commands.append([*python, "pytest", "-q", *tests])
+        commands.append([*python, "pytest", "-q", "-n", str(WORKERS), "--dist", "loadfile", *tests])
     if changed_pages:
         sound = f"({' or '.join(changed_pages)}) and not without_training"
         commands.append([*python, "pytest", "-q", "tests/test_chapters.py", "-k", sound])
-    failed = sum(subprocess.run(command, cwd=ROOT).returncode != 0 for command in commands)
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    failed = sum(subprocess.run(command, cwd=ROOT, env=environment).returncode != 0 for command in commands)
     if old:
         print(f"stale: {', '.join(old)} (make execute CHAPTER={old[0]}, before make test)")
     minutes = (time.monotonic() - began) / 60

@@ -1,4 +1,4 @@
-"""For the API pages: the arguments of a network's constructor.
+"""For the API pages: the arguments of a network's constructor, and recipes that are made before Sphinx touches their settings.
 
 The site is built without torch. Of a class on a base that is only a stand-in, Sphinx would say ``(*args, **kwargs)``.
 """
@@ -19,6 +19,18 @@ def of_constructor(app, what, name, obj, options, signature, return_annotation):
     return stringify_signature(without_self, show_annotation=False, show_return_annotation=False), return_annotation
 
 
+def make_recipes(app):
+    """Import the recipes, and all below them, at once: they check their settings by the annotations of the settings' classes.
+
+    Sphinx adds to a class that it documents the annotations of its bases, whose names the module of the class may not know.
+    """
+    from sphinx.ext.autodoc.mock import mock
+
+    with mock(app.config.autodoc_mock_imports):
+        import course_lib.recipes  # noqa: F401
+
+
 def setup(app):
+    app.connect("builder-inited", make_recipes)
     app.connect("autodoc-process-signature", of_constructor)
     return {"parallel_read_safe": True}

@@ -33,7 +33,7 @@ def open_image(path: str | Path, *, color: bool | None = None) -> Tensor:
 
     Raises:
         TypeError: for a path that is none.
-        DataError: for a file that is missing, damaged, no image, or more than one, with what to do.
+        course_lib.data.DataError: for a file that is missing, damaged, no image, or more than one, with what to do.
 
     Example:
         >>> from course_lib import batches, data

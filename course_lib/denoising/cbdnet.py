@@ -85,8 +85,10 @@ class Settings(Plan):
 
 
 REACH = 5 + 2 + 2 * 3 + 4 * 6 + 2 * 3 + 2 + 4
-"""How far away a pixel may lie that a restored one depends on: 5 layers of the estimator, 2 + 2 of the U-Net at full resolution, 3 + 3 at
-half of it, 6 at a quarter, and the blocks of 4×4 pixels that it halves twice."""
+"""How far away a pixel may lie that a restored one depends on.
+
+The estimator has 5 layers; the U-Net 2 + 2 at full resolution, 3 + 3 at half of it, 6 at a quarter, and blocks of 4×4 pixels
+that it halves twice."""
 
 
 def convolutions(*widths: int) -> nn.Sequential:

@@ -21,9 +21,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from course_lib.noise import from_255, require_sigma
+from course_lib.noise import require_sigma
 
-SMALLEST = from_255(0.1)
+SMALLEST = 0.1 / 255
 """Below this σ nothing is weighed: noise that faint is taken for none."""
 
 
