@@ -18,7 +18,7 @@ MOST_IMAGES = 100
 
 
 LEAST_LOSS = 1e-3
-"""A record is worse than another one where it is by that much, in the unit of its metrics: less is rounding."""
+"""A record is worse than another one where it is by that much, in the unit of its metrics. Less is rounding."""
 
 
 class WorseError(results.RecordError):

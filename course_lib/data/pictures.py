@@ -63,7 +63,7 @@ def decoded(content: bytes, mode: str | None = None) -> Tensor:
     """An encoded image as uint8 ``(C, H, W)``: as stored, or in PIL's ``mode`` ("L" for gray, "RGB").
 
     Raises:
-        DataError: for what is damaged, no image, or more than one.
+        course_lib.data.DataError: for what is damaged, no image, or more than one.
     """
     from PIL import Image, UnidentifiedImageError
 

@@ -24,7 +24,7 @@ from torch import Tensor
 from course_lib.noise import require_sigma
 
 SMALLEST = 0.1 / 255
-"""Below this σ nothing is weighed: noise that faint is taken for none."""
+"""Below this σ nothing is weighed. Noise that faint is taken for none."""
 
 
 def outputs(channels: int) -> int:
