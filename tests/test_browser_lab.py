@@ -420,8 +420,8 @@ def test_stop_button(chrome, lab, place):
     sources = [cell.source for cell in notebook.cells if cell.cell_type == "code"]
     training = position(sources, TRAINING)
     sources = sources[: training + 1]
-    assert '"steps": "150"' in sources[training]
-    sources[training] = sources[training].replace('"steps": "150"', '"steps": "1000000"')
+    assert '"steps": "300"' in sources[training]
+    sources[training] = sources[training].replace('"steps": "300"', '"steps": "1000000"')
     sources.append('print("interrupted:", run.interrupted, "trained:", run.steps[-1] > 0, "usable:", 6 * 7)')
     notebook.cells = [nbformat.v4.new_code_cell(source) for source in sources]
     nbformat.write(notebook, lab.folder / "stop.ipynb")
