@@ -206,7 +206,7 @@ def test_preset_builds_network_and_batch(home, recipe, preset):
     assert images.images[0].shape[0] == channels, "the data set has as many channels as the network"
     pool = found.method.prepare(images, plan)
     made = found.method.batch(pool, rng.Draws(), plan)
-    images = [part for part in made if isinstance(part, torch.Tensor) and part.shape[-1] == plan.patch_size]
+    images = [part for part in made if isinstance(part, torch.Tensor) and part.dim() == 4 and part.shape[-1] == plan.patch_size]
     assert {part.shape for part in images} == {(count, channels, plan.patch_size, plan.patch_size)} and len(images) >= 2, "noisy and clean"
     loss, values = found.method.step(found.network(plan, seed=0), made, plan)
     assert loss.isfinite() and loss.requires_grad and not values["psnr"].requires_grad

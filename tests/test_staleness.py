@@ -50,13 +50,18 @@ def test_code_does_count(old, new):
 
 
 def test_what_is_left_of_every_file_is_the_same_program():
-    """But for docstrings; one that is all there is of a body leaves three dots."""
+    """But for docstrings; one that is all there is of a body leaves three dots. Strings that document a name may lose empty lines."""
+
+    def alone(part):
+        return isinstance(part, ast.Expr) and isinstance(part.value, ast.Constant) and isinstance(part.value.value, str)
 
     def program(text):
         tree = ast.parse(text)
         for node in ast.walk(tree):
             if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node) is not None:
                 node.body = node.body[1:] or [ast.Expr(ast.Constant(...))]
+            if isinstance(node, ast.Module | ast.ClassDef):
+                node.body = [part for part in node.body if not alone(part)]
         return ast.dump(tree)
 
     for path in staleness.PACKAGE.rglob("*.py"):
