@@ -133,14 +133,15 @@ def _list(options) -> int:
 
 
 def _compare(record: dict, *, everything: bool = False) -> None:
-    from course_lib import reported, results
+    from course_lib import recipes, reported, results
 
     short = " (a short run)" if record["short"] else ""
     for data, metrics in record.get("per_seed", {}).items():
         for metric, values in metrics.items():
             if len(values) < 2 or not everything and metric not in ("eer_0", "rank1_0"):
                 continue
-            mean, half = results.interval(list(values.values()))
+            _, chosen = recipes.find(record["about"]["recipe"], record["about"]["preset"])
+            mean, half = results.interval(list(values.values()), overlap=chosen.tests[data].overlap)
             unit, seeds = reported.named(metric).unit, f"95 % interval over {len(values)} seeds"
             print(f"    {record['about']['preset']}: {data} {metric}: {mean:.1f} ± {half:.1f} {unit}, {seeds}{short}")
     for row in results.compare(record):

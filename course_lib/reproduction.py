@@ -35,7 +35,8 @@ def several_seeds(metrics: tuple[str, ...] = ("eer_0", "eer_25", "eer_50", "eer_
         for name, values in results.read(recipe, preset).get("per_seed", {}).items():
             if not set(metrics) <= set(values) or len(values[metrics[0]]) < 2:
                 continue
-            shown = [results.interval(list(values[metric].values())) for metric in metrics]
+            overlap = recipes.find(recipe, preset)[1].tests[name].overlap
+            shown = [results.interval(list(values[metric].values()), overlap=overlap) for metric in metrics]
             rows.append([f"`{recipe}`", name, *(f"{mean:.1f} ± {half:.1f}" for mean, half in shown)])
     return plots.table(["recipe", "data", *metrics], rows)
 

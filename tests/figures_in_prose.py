@@ -73,7 +73,7 @@ FIGURES: dict[str, dict[str, float | Beside | Said]] = {
         "30.88 dB": Said("the paper on gradual denoising, by the lecture"),
         "0.07 dB": Said("the table of the paper on NN3D above it"),
     },
-    "12_noise2noise": {"25 %": Beside("def darkest_error(network, share=0.25)")},
+    "12_noise2noise": {"25 %": Said("how much of the test photos the text covers")},
     "reproduction": {"95 %": INTERVAL, "0.02 dB": Said("the tolerance of course verify")},
 }
 

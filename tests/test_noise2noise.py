@@ -9,7 +9,7 @@ import torch
 
 from course_lib import batches, corruptions, recipes, rng, training
 from course_lib.batches import FloatPool
-from course_lib.self_supervised_denoising import noise2noise
+from course_lib.self_supervised_denoising import common, noise2noise
 from course_lib.self_supervised_denoising.noise2noise import Settings, UNet
 from course_lib.self_supervised_denoising.shots import Shots, check_noisy
 
@@ -122,6 +122,14 @@ def test_depth_and_compile(depth):
     noisy = torch.rand(1, 1, 32, 32, generator=seeded())
     compiled = torch.compile(model, fullgraph=True, backend="eager")
     assert torch.allclose(compiled(noisy), model(noisy))
+
+
+def test_what_a_network_gives_can_be_trained_on():
+    network, weight = UNet(small()).eval(), torch.ones((), requires_grad=True)
+    restored = common.of_any_size(network, torch.rand(1, 1, 19, 22, generator=seeded()))
+    assert restored.shape == (1, 1, 19, 22) and torch.equal(restored, network.denoise(torch.rand(1, 1, 19, 22, generator=seeded())))
+    (weight * restored).sum().backward()  # an inference tensor could not be saved for the gradient
+    assert torch.isclose(weight.grad, restored.sum())
 
 
 def test_images_that_the_network_cannot_take():

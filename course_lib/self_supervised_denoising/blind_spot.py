@@ -31,8 +31,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from course_lib import rng
-from course_lib.batches import padded
-from course_lib.denoising import common
+from course_lib.self_supervised_denoising.common import of_any_size
 
 
 class WithoutCentre(nn.Module):
@@ -93,7 +92,6 @@ class BlindSpot(nn.Module):
                 nn.init.kaiming_normal_(layer.weight, nonlinearity="relu", generator=generator)
                 nn.init.zeros_(layer.bias)
 
-    @torch.inference_mode()
     def denoise(self, noisy: Tensor, sigma: float | None = None) -> Tensor:
         """The estimate from the surroundings of each pixel, of images ``(B, C, H, W)`` of any size; ``sigma`` is not used.
 
@@ -101,13 +99,7 @@ class BlindSpot(nn.Module):
             TypeError: for integer images.
             ValueError: for a wrong number of dimensions or channels, or no pixels.
         """
-        common.require_input(self, noisy)
-        height, width = noisy.shape[-2:]
-        images = padded(noisy.to(next(self.parameters())), self.multiple)
-        if self.square:
-            side = max(images.shape[-2:])
-            images = F.pad(images, (0, side - images.shape[3], 0, side - images.shape[2]), mode="replicate")
-        return self(images)[..., :height, :width].to(noisy.device)
+        return of_any_size(self, noisy, square=self.square)
 
 
 class Dilated(BlindSpot):

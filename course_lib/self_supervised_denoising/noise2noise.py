@@ -34,11 +34,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from course_lib import corruptions, metrics, rng
-from course_lib.batches import ImagePool, padded, resized, to_float
+from course_lib.batches import ImagePool, resized, to_float
 from course_lib.data import Dataset
 from course_lib.denoising import common
 from course_lib.denoising.evaluation import chosen
 from course_lib.rng import Draws
+from course_lib.self_supervised_denoising.common import of_any_size
 from course_lib.self_supervised_denoising.shots import Shots, check_noisy
 from course_lib.training import Plan
 
@@ -139,7 +140,6 @@ class UNet(nn.Module):
             x = layer(torch.cat([F.interpolate(x, scale_factor=2, mode="nearest"), skips.pop()], dim=1))
         return self.last(x).float() + 0.5
 
-    @torch.inference_mode()
     def denoise(self, noisy: Tensor, sigma: float | None = None) -> Tensor:
         """The clean estimate of images of any size; sides are mirrored up to a multiple of 2^depth and cut again.
 
@@ -154,10 +154,7 @@ class UNet(nn.Module):
             TypeError: for integer images.
             ValueError: for a wrong number of dimensions or channels, or no pixels.
         """
-        common.require_input(self, noisy)
-        height, width = noisy.shape[-2:]
-        images = padded(noisy.to(next(self.parameters())), self.multiple)
-        return self(images)[..., :height, :width].to(noisy.device)
+        return of_any_size(self, noisy)
 
 
 # --- the loss ------------------------------------------------------------------------------------------------------------
