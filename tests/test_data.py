@@ -19,7 +19,7 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 
-from course_lib import data, project
+from course_lib import data, project, rng
 from course_lib.data import dataset, typeset
 
 REPOSITORY = project.PACKAGE.parent
@@ -150,6 +150,27 @@ def test_labels_of_digits_belong_to_the_images(digits):
     train, test = (digits[split].images.flatten(1).float() for split in ("train", "test"))
     means = torch.stack([train[digits["train"].labels == digit].mean(0) for digit in range(10)])
     assert (torch.cdist(test, means).argmin(1) == digits["test"].labels).float().mean() > 0.7
+
+
+def test_digits_on_photos_are_digits_of_their_split_on_photographs_of_it(digits):
+    found = {split: data.load("digits_on_photos", split) for split in ("train", "test")}
+    for split, one in found.items():
+        written, behind = digits[split], data.load("photos", split, color=True)
+        assert one.images.shape == (len(written), 3, 32, 32) and torch.equal(one.labels, written.labels) and one.names == written.names
+        assert "MNIST" in one.source and f"{len(behind)} colour photographs" in one.source and f"{split} split" in one.source
+        draws = rng.generator(0, 0, 0, f"digits on photographs, {split}")  # a loop with the same draws
+        chosen = torch.randint(len(behind), (len(written),), generator=draws)
+        place = torch.rand(2, len(written), generator=draws, dtype=torch.float64)
+        for i in range(0, len(written), 37):
+            photo = behind.images[chosen[i]].numpy().astype(int)
+            top, left = (int(place[side, i] * (photo.shape[side + 1] - 31)) for side in (0, 1))
+            expected = photo[:, top : top + 32, left : left + 32].copy()
+            expected[:, 2:30, 2:30] = abs(expected[:, 2:30, 2:30] - written.images[i].numpy().astype(int))
+            assert np.array_equal(one.images[i].numpy(), expected)
+    train, test = (one.images.flatten(1).float() for one in found.values())
+    means = torch.stack([train[found["train"].labels == digit].mean(0) for digit in range(10)])
+    right = (torch.cdist(test, means).argmin(1) == found["test"].labels).float().mean()
+    assert right < 0.4, "plain digits are told apart by their means, these are not"
 
 
 def test_sheets_hold_digits_of_their_split_once(digits):

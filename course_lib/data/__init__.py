@@ -12,6 +12,7 @@ from pathlib import Path
 from course_lib import project
 from course_lib.data import embedded, folders, libraries
 from course_lib.data.dataset import AlteredError, DataError, Dataset, Request, balanced, contents, manifest, verified
+from course_lib.data.digits_on_photos import digits_on_photos
 from course_lib.data.embedded import TEXTURES
 from course_lib.data.pictures import decoded, open_image
 
@@ -20,15 +21,18 @@ __all__ = [
     "manifest", "open_image", "verified",
 ]  # fmt: skip
 
-EMBEDDED = ("photos", "digits", "sheets", "pages", "textures")  # inside installed packages
-SPLIT = ("photos", "digits", "sheets", "pages", "textures", "portraits", "mnist", "cifar10", "cifar10_jpeg")
+EMBEDDED = ("photos", "digits", "digits_on_photos", "sheets", "pages", "textures")  # inside installed packages
+SPLIT = (
+    "photos", "digits", "digits_on_photos", "sheets", "pages", "textures", "portraits", "mnist", "cifar10", "cifar10_jpeg",
+)  # fmt: skip
 WITHOUT_SPLIT = {  # what these are for, of the sets that do not come in two parts
     "bsd400": "train", "cbsd432": "train", "bsd68": "test", "set12": "test", "set5": "test", "cbsd68": "test", "cc15": "test",
 }  # fmt: skip
-IN_COLOR = ("cifar10", "cifar10_jpeg", "set5", "cbsd432", "cbsd68", "cc15")
+IN_COLOR = ("digits_on_photos", "cifar10", "cifar10_jpeg", "set5", "cbsd432", "cbsd68", "cc15")
 LOADERS = {
     "photos": embedded.photos,
     "digits": embedded.digits,
+    "digits_on_photos": digits_on_photos,
     "sheets": embedded.sheets,
     "pages": embedded.pages,
     "textures": embedded.textures,
@@ -54,9 +58,9 @@ def load(
     """Load a data set, print one line that says what was got, and return it.
 
     Args:
-        name: ``photos`` or ``digits`` (embedded), and ``sheets`` (of digits), ``pages`` (of text) and ``textures``, made of what is
-            embedded; ``mnist``, ``cifar10``, ``cifar10_jpeg``, ``faces``, ``portraits`` (the faces, in two parts); or a
-            folder of images: ``bsd400``, ``bsd68``, ``set12``, ``set5``, ``cbsd432``, ``cbsd68``, ``cc15``.
+        name: ``photos`` or ``digits`` (embedded), and ``digits_on_photos``, ``sheets`` (of digits), ``pages`` (of text) and
+            ``textures``, made of what is embedded; ``mnist``, ``cifar10``, ``cifar10_jpeg``, ``faces``, ``portraits`` (the faces,
+            in two parts); or a folder of images: ``bsd400``, ``bsd68``, ``set12``, ``set5``, ``cbsd432``, ``cbsd68``, ``cc15``.
         split: ``"train"`` or ``"test"`` where the data set has the two, else None: see ``SPLIT``.
         root: the folder to look in; ``COURSE_DATA`` or ``data/downloads`` where it is None.
         color: for ``photos``: the colour photographs in colour, rather than all of them in gray.
