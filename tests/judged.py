@@ -15,9 +15,8 @@ class _Judge:
     def __enter__(self):
         return self
     def __exit__(self, kind, error, trace):
-        failed = kind is not None and issubclass(kind, AssertionError)
-        self.found[self.key] |= failed
-        return failed
+        self.found[self.key] |= kind is not None
+        return kind is not None and issubclass(kind, AssertionError)
 '''
 """Code for the kernel to run first."""
 
