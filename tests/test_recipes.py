@@ -64,7 +64,7 @@ def trained(recipe, preset, home):
     [
         ("dncn_s", "quick", r'unknown recipe "dncn_s" \(did you mean dncnn_s\?\); there are identification, .*, dncnn_s, dncnn_s15, '),
         ("xyz", "quick", r'unknown recipe "xyz"; there are identification, siamese'),
-        ("dncnn_b", "papr", r'unknown preset "papr" \(did you mean paper\?\); dncnn_b has quick, paper\.'),
+        ("dncnn_b", "papr", r'unknown preset "papr" \(did you mean paper\?\); dncnn_b has quick, paper, laptop\.'),
     ],
 )
 def test_unknown_names(recipe, preset, message):
