@@ -8,7 +8,7 @@ returned stands here. Compared are
   box is drawn, and how many points are left where the border cuts boxes;
 - ``uniform_manipulate`` with its centre, which is our "neighbour or centre", away from the border (there it repeats pixels at the border,
   where ours cuts the neighbourhood);
-- ``median_manipulate``: of an even number of values it takes the lower of the middle two, which of the negated image is the upper one; ours is
+- ``median_manipulate``: of an even number of values it takes the lower of the middle two, and of the negated image the upper one; ours is
   their mean;
 - ``n2v_loss``.
 

@@ -28,7 +28,7 @@ QUICK_BLIND = {
 }
 UNET = dict(channels=1, depth=2, width=48, patch_size=64, steps=80_000, batch_size=128, learning_rate=4e-4)  # noise2void's own
 PAPER_BLIND = {
-    "half-plane": dict(patch_size=160),  # the paper's 256 at most, a multiple of 32, from images of 180 pixels; the rest is the paper's
+    "half-plane": dict(patch_size=128),  # not the paper's 256, since the images have 180 pixels; the rest is the paper's
     # the network of AP-BSN by the schedule of D-BSN, which has the same idea: 90 epochs, a tenth at 30, 60, 70 and 80 of them
     "dilated": dict(depth=9, width=128, patch_size=96, batch_size=8, steps=180_000, learning_rate=3e-4, beta2=0.999, warmup_steps=0,
                     schedule="drop", drop_at=(1 / 3, 2 / 3, 7 / 9, 8 / 9), final_learning_rate=3e-8),
