@@ -52,15 +52,21 @@ MEASURES = {
 }
 
 
-def n2v(title: str, masker: str, figures: dict | None = None) -> Recipe:
-    """Noise2Void with one of its maskers."""
+def n2v(title: str, masker: str, figures: dict | None = None, **settings) -> Recipe:
+    """Noise2Void with one of its maskers; ``settings`` are those of both presets."""
+    both = {"masker": masker, **settings}
     return Recipe(
         title=f"Noise2Void: a masked pixel is replaced by {title}",
         method=noise2void,
         network=noise2noise.UNet,
-        presets=presets(noise2void.Settings, {**QUICK_N2V, "masker": masker}, {"masker": masker}, MEASURES),
+        presets=presets(noise2void.Settings, {**QUICK_N2V, **both}, both, MEASURES),
         paper=published(figures or {}),
     )
+
+
+def n2v_of(side: int) -> Recipe:
+    """Noise2Void with one masked pixel in each box of side²."""
+    return n2v(f"a random one of its neighbourhood, or itself; one in {side * side}", "neighbour or centre", mask_ratio=1 / side**2)
 
 
 def one_of(name: str) -> Callable[[int], Split]:
@@ -122,6 +128,9 @@ RECIPES: dict[str, Recipe] = {
     "n2v_mean": n2v("the mean of its neighbours", "mean"),
     "n2v_median": n2v("the median of its neighbours", "median"),
     "n2v_random": n2v("a random value", "random value"),
+    "n2v_ratio_4": n2v_of(2),
+    "n2v_ratio_64": n2v_of(8),
+    "n2v_ratio_256": n2v_of(16),
     "n2v_single": Recipe(
         title="Noise2Void on one single image, which it restores; another image for each seed",
         method=noise2void,
