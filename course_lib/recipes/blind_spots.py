@@ -116,7 +116,7 @@ def blind_spot(architecture: str, *, posterior: bool, figures: dict | None = Non
         title=f"Blind-spot network, {architecture}, {'which tells mean and variance, with the posterior' if posterior else 'mean alone'}",
         method=blind_spot_training,
         network=blind_spot_training.BlindSpotDenoiser,
-        presets=presets(blind_spot_training.Settings, {**QUICK_BLIND[architecture], **kind, "beta2": 0.999},
+        presets=presets(blind_spot_training.Settings, {**QUICK_BLIND[architecture], **kind},
                         {**PAPER_BLIND[architecture], **kind}, measures),
         paper=published(figures or {}),
     )  # fmt: skip
