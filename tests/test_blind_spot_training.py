@@ -164,6 +164,14 @@ def test_settings_that_make_no_sense(changes, message):
         small(**changes)
 
 
+def test_clipped_and_8_bit_images_are_taken_with_a_warning():
+    noisy = noise.gaussian(photos(1)[0][None].float() / 255, 0.3, seeded(), clip=True)[0]
+    with pytest.warns(UserWarning, match="look clipped at black"):
+        blind_spot_training.prepare_noisy([noisy], small())
+    with pytest.warns(UserWarning, match="are 8-bit, so that they were rounded and clipped"):
+        blind_spot_training.prepare_noisy(photos(1), small())
+
+
 def test_a_posterior_that_is_not_told_the_noise():
     network = BlindSpotDenoiser(small()).eval()
     with pytest.raises(ValueError, match=r"sigma is missing: .* blind\(\) gives the estimate without it"):

@@ -41,6 +41,7 @@ from course_lib.batches import FloatPool
 from course_lib.denoising.evaluation import psnr_per_image
 from course_lib.rng import Draws
 from course_lib.self_supervised_denoising import masking
+from course_lib.self_supervised_denoising.common import of_any_size
 from course_lib.self_supervised_denoising.noise2noise import UNet, distance
 from course_lib.self_supervised_denoising.single_shots import SingleShots
 from course_lib.self_supervised_denoising.single_shots import prepare as prepare
@@ -103,17 +104,17 @@ def step(model: nn.Module, batch: Masked, settings: Settings) -> tuple[Tensor, d
 
 
 @torch.no_grad()
-def masked_error(model: nn.Module, noisy: Tensor, settings: Settings, *, masks: int = 4, seed: int = 0) -> float:
+def masked_error(model: UNet, noisy: Tensor, settings: Settings, *, masks: int = 4, seed: int = 0) -> float:
     """The loss on noisy images ``(B, C, H, W)`` that are kept apart, with fixed masks: the same ones whenever it is asked for.
 
-    It needs no clean image, so a training may be chosen by it. H and W are multiples of 2^depth.
+    It needs no clean image, so a training may be chosen by it. Images may be of any size.
     """
     found = []
     for number in range(masks):
         draws = rng.generator(seed, number, 0, "validation mask")
         chosen = masking.stratified(noisy, settings.mask_ratio, draws)
         masked = masking.replaced(noisy, chosen, settings.masker, settings.radius, draws)
-        found.append(distance(model(masked), noisy, "l2", mask=chosen.mask(noisy)).item())
+        found.append(distance(of_any_size(model, masked), noisy, "l2", mask=chosen.mask(noisy)).item())
     return sum(found) / masks
 
 
