@@ -26,6 +26,7 @@ class Metric:
 METRICS = {
     "psnr": Metric("PSNR of the restored images", "dB", "higher", 0.02),
     "clamped": Metric("PSNR of the restored images, clamped and not rounded to 8 bits", "dB", "higher", 0.02),
+    "blind": Metric("PSNR of the images restored without the centre pixels, from their surroundings alone", "dB", "higher", 0.02),
     "nn3d": Metric("PSNR of the images restored with NN3D around the network", "dB", "higher", 0.02),
     "input": Metric("PSNR of the images as the network gets them", "dB", "higher", 0.02),
     "eer": Metric("equal error rate of pairs", "%", "lower", 0.2),

@@ -13,6 +13,8 @@ import bench
 import plain_loop
 from course_lib import cli, data, devices, project, recipes, training
 from course_lib.denoising import dncnn
+from course_lib.self_supervised_denoising import noise2void
+from course_lib.self_supervised_denoising.noise2noise import UNet
 
 TINY = dncnn.Settings(depth=3, width=8, batch_size=4, steps=3, patch_size=20, scales=(1.0,), precision="32-true")
 
@@ -96,6 +98,31 @@ def test_the_plain_loop_is_found_and_run():
     assert bench.plain_loop(TINY, images()) > 0
 
 
+MASKED = noise2void.Settings(depth=1, width=6, patch_size=16, steps=3, batch_size=4, mask_ratio=1 / 16, precision="32-true")
+
+
+def test_the_plain_loop_of_noise2void_has_its_masks_and_its_loss():
+    noisy = [torch.rand(1, 40, 48, generator=torch.Generator().manual_seed(i)) for i in range(2)]
+    patches = plain_loop.MaskedPatches(noisy, 16, 4, 2, 300)
+    hidden, mask, target = (torch.stack(column) for column in zip(*(patches[i] for i in range(300)), strict=True))
+    assert hidden.shape == mask.shape == target.shape == (300, 1, 16, 16)
+    boxes = torch.nn.functional.avg_pool2d(mask, 4, divisor_override=1)
+    assert (boxes == 1).all() and torch.equal(hidden[mask == 0], target[mask == 0])
+    same = (hidden == target)[mask == 1].float().mean().item()
+    assert same == pytest.approx(1 / 25, abs=0.02), "the pixel itself may be drawn; more often where the border cuts"
+    model = UNet(MASKED)
+    seconds, losses = plain_loop.train_masked(
+        model, [torch.full((1, 32, 32), 0.9)], patch_size=16, side=4, radius=2, batch_size=4, steps=60, learning_rate=1e-2, workers=0
+    )
+    assert seconds > 0 and losses[-1] < 0.2 * losses[0]
+    assert bench.plain_loop_masked(MASKED, noisy) > 0
+
+
+def test_masks_are_timed_both_ways():
+    patches = torch.rand(2, 1, 16, 16)
+    assert bench.seconds_of_masks(patches, MASKED) > 0 and bench.seconds_of_masks_by_loop(patches, MASKED) > 0
+
+
 def test_memory_and_time_of_a_fresh_process():
     seconds, memory = bench.in_a_fresh_process(bench.inference, "DnCNN-S", 64, "32-true")
     assert 0 < seconds < 60 and 1e6 < memory < 2e9
@@ -158,7 +185,7 @@ def test_every_measurement_can_be_made(monkeypatch):
     rows = list(bench.measurements(0.01))
     assert all(math.isfinite(row.value) and row.value >= 0 for row in rows)
     ways = len({devices.precision("auto"), "32-true"})
-    assert len({row.what for row in rows}) == len(rows) == 1 + 2 * 6 + 2 * 2 + ways + 1 + 4 + 2 + 1 + 1
+    assert len({row.what for row in rows}) == len(rows) == 1 + 2 * 6 + 2 + 2 * 2 + ways + 1 + 4 + 2 + 1 + 1
 
 
 def test_the_losses_that_are_compared_are_the_same():

@@ -70,6 +70,26 @@ def test_what_the_target_does():
     assert torch.allclose(linear_filter.fit(first, shared).weights, mixed, atol=0.02)
 
 
+def test_masked_pixels_alone_count_against_lstsq():
+    clean = scenes(2)
+    noisy = noisy_of(clean, "first")
+    masks = [(torch.rand(y.shape, generator=torch.Generator().manual_seed(i)) < 0.2).float() for i, y in enumerate(clean)]
+    found = linear_filter.fit(noisy, clean, 3, masks=masks)
+    spoilt = [torch.where(mask.bool(), y, 9.0) for y, mask in zip(clean, masks, strict=True)]
+    assert torch.equal(found.weights, linear_filter.fit(noisy, spoilt, 3, masks=masks).weights), "what does not count has no influence"
+    rows, targets = [], []
+    for z, y, mask in zip(noisy, clean, masks, strict=True):
+        for i, j in mask[0, 0].nonzero().tolist():
+            rows.append(neighbourhood(z[0, 0].double().numpy(), i, j, 3) + [1.0])
+            targets.append(y[0, 0, i, j].item())
+    expected = np.linalg.lstsq(np.array(rows), np.array(targets), rcond=None)[0]
+    assert np.allclose(found.weights.flatten(), expected[:-1], atol=1e-6) and found.constant == pytest.approx(expected[-1], abs=1e-6)
+    with pytest.raises(ValueError, match="there are 1 masks for 2 noisy images"):
+        linear_filter.fit(noisy, clean, 3, masks=masks[:1])
+    with pytest.raises(ValueError, match="fewer pixels count than the 10 numbers that are fitted"):
+        linear_filter.fit(noisy, clean, 3, masks=[torch.zeros_like(mask) for mask in masks])
+
+
 def test_sizes_channels_and_type_of_what_is_filtered():
     found = linear_filter.fit(noisy_of(scenes(), "first"), scenes())
     images = torch.rand(2, 3, 17, 33)

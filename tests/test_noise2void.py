@@ -97,6 +97,29 @@ def test_training_and_fixed_validation_masks():
     assert after < before and after > 0.8 * (25 / 255) ** 2, "the noise of a hidden pixel cannot be told"
 
 
+@pytest.mark.parametrize("size", [(33, 47), (16, 16), (17, 16)])
+def test_images_of_odd_sizes(size):
+    """Prepared, masked, restored and validated on: nothing asks for a multiple of anything but of the patch."""
+    plan = small(precision="32-true")
+    pool = noise2void.prepare(photos(2, size=size), plan)
+    made = noise2void.batch(pool, rng.Draws(), plan)
+    assert made.noisy.shape == (4, 1, 16, 16)
+    model = UNet(plan).eval()
+    noisy = torch.rand(2, 1, *size, generator=seeded())
+    assert model.denoise(noisy).shape == noisy.shape == noise2void.hidden(model.denoise, noisy).shape
+    assert 0 < noise2void.masked_error(model, noisy, plan) < math.inf
+
+
+def test_evaluation_with_every_pixel_hidden():
+    images = photos(2, size=(20, 24))
+    model = UNet(small()).eval()
+    [found] = noise2void.evaluate_hidden(model, images, 25.0, indices=[1])
+    clean = batches.to_float(images[1])[None]
+    noisy = gaussian(clean, 25 / 255, rng.generator(0, 1, 0, "test noise"), clip=False)
+    error = (noise2void.hidden(model.denoise, noisy) - clean).square().mean().item()
+    assert found == pytest.approx(-10 * math.log10(error), abs=1e-4)
+
+
 def test_evaluation_is_raw():
     images = photos(2, size=(20, 24))
     model = UNet(small()).eval()

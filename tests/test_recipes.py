@@ -16,6 +16,8 @@ from course_lib import checkpoints, cli, data, project, recipes, recording, resu
 from course_lib.denoising import dncnn
 from course_lib.recipes import base
 from course_lib.recipes import denoising as of_denoising
+from course_lib.recipes import metric_learning as of_people
+from course_lib.self_supervised_denoising import blind_spot_training
 from course_lib.settings import override
 
 PACKAGE = Path(course_lib.__file__).resolve().parent
@@ -24,7 +26,7 @@ PRESETS = [(name, preset) for name in DENOISERS for preset in recipes.RECIPES[na
 # of each method one recipe, from scratch and going on from other weights; with most to measure: that of a paper preset
 ONE_OF_EACH = {(recipes.RECIPES[name].method, bool(recipes.RECIPES[name].presets[preset].needs)): (name, preset)
                for name, preset in sorted(PRESETS, key=lambda run: run[1] == "paper")}  # fmt: skip
-OF_PEOPLE = [(name, preset) for name, recipe in recipes.RECIPES.items() if name not in DENOISERS for preset in recipe.presets]
+OF_PEOPLE = [(name, preset) for name, recipe in of_people.RECIPES.items() for preset in recipe.presets]
 TINY = {"depth": "2", "width": "4", "steps": "3", "batch_size": "9"}
 TINY_CAMERA = {"width": "4", "estimator_width": "4", "patch_size": "16", "steps": "3", "batch_size": "2"}  # CBDNet has no depth
 
@@ -207,7 +209,8 @@ def test_preset_builds_network_and_batch(home, recipe, preset):
     pool = found.method.prepare(images, plan)
     made = found.method.batch(pool, rng.Draws(), plan)
     images = [part for part in made if isinstance(part, torch.Tensor) and part.dim() == 4 and part.shape[-1] == plan.patch_size]
-    assert {part.shape for part in images} == {(count, channels, plan.patch_size, plan.patch_size)} and len(images) >= 2, "noisy and clean"
+    assert {part.shape for part in images} == {(count, channels, plan.patch_size, plan.patch_size)}
+    assert len(images) >= (1 if found.method is blind_spot_training else 2), "noisy and clean; a blind spot has its input as target"
     loss, values = found.method.step(found.network(plan, seed=0), made, plan)
     assert loss.isfinite() and loss.requires_grad and not values["psnr"].requires_grad
     assert {*chosen.data(0).words.split(", "), *chosen.tests} <= set(data.LOADERS)

@@ -21,6 +21,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -29,6 +30,8 @@ import plain_loop as public
 from course_lib import batches, data, devices, files, noise, project, recipes, results, rng, terminal, training, widgets
 from course_lib.denoising import dncnn, ffdnet
 from course_lib.metric_learning import distances, gallery, triplet
+from course_lib.self_supervised_denoising import masking, noise2void
+from course_lib.self_supervised_denoising.noise2noise import UNet
 
 ROUNDS = 5
 SIZES = (256, 512, 1024, 2048)
@@ -67,9 +70,9 @@ def bare_loop(settings: dncnn.Settings, pool: batches.ImagePool, *, precision: s
     return time.perf_counter() - began
 
 
-def trained(model: torch.nn.Module, pool: batches.ImagePool, settings: dncnn.Settings) -> float:
+def trained(model: torch.nn.Module, pool: batches.ImagePool, settings: training.Plan, method: training.Method = dncnn) -> float:
     """Seconds of a training by ``fit``; ``terminal.Stopped`` where it was interrupted, since its time is then of fewer steps."""
-    history = training.fit(model, pool, dncnn, settings, progress=False)
+    history = training.fit(model, pool, method, settings, progress=False)
     if history.interrupted:
         raise terminal.Stopped(history.signal or signal.SIGINT)
     return history.seconds
@@ -82,6 +85,34 @@ def plain_loop(settings: dncnn.Settings, images) -> float:
         batch_size=settings.batch_size, steps=settings.steps + 1, learning_rate=settings.learning_rate,
     )  # fmt: skip
     return seconds
+
+
+def plain_loop_masked(settings: noise2void.Settings, noisy: list[Tensor]) -> float:
+    """Seconds for ``settings.steps`` steps of Noise2Void as public code makes them, on stored noisy images ``(1, H, W)``."""
+    seconds, _ = public.train_masked(
+        UNet(settings).to(devices.default()), noisy, patch_size=settings.patch_size, side=masking.box_side(settings.mask_ratio),
+        radius=settings.radius, batch_size=settings.batch_size, steps=settings.steps + 1, learning_rate=settings.learning_rate,
+    )  # fmt: skip
+    return seconds
+
+
+def seconds_of_masks(patches: Tensor, settings: noise2void.Settings) -> float:
+    """Seconds for choosing and replacing the pixels of patches ``(B, 1, P, P)``, all at once."""
+    draws, began = rng.generator(0, 0, 0, "mask", patches.device), time.perf_counter()
+    chosen = masking.stratified(patches, settings.mask_ratio, draws)
+    chosen.mask(patches)
+    masking.replaced(patches, chosen, settings.masker, settings.radius, draws)
+    if patches.device.type == "cuda":
+        torch.cuda.synchronize(patches.device)
+    return time.perf_counter() - began
+
+
+def seconds_of_masks_by_loop(patches: Tensor, settings: noise2void.Settings) -> float:
+    """The same by a loop over pixels."""
+    draw, side, began = np.random.default_rng(0), masking.box_side(settings.mask_ratio), time.perf_counter()
+    for patch in patches[:, 0].cpu().numpy():
+        public.masked(patch, side, settings.radius, draw)
+    return time.perf_counter() - began
 
 
 def in_turns(*measured: Callable[[], float]) -> list[float]:
@@ -275,6 +306,18 @@ def measurements(seconds: float):
         yield Row(f"{title}: share of the matrix product's rate", 100 * operations(settings) * settings.steps / ours / rate, "%")
         memory = in_a_fresh_process(training_memory, settings, precision)
         yield Row(f"{title}: peak memory of training {settings.batch_size} patches", memory / 1e6, "MB")
+
+    masked = replace(recipes.RECIPES["n2v"].presets["quick"].settings, scales=(1.0,), optimizer="adam", batch_size=32, steps=5)
+    noisy = noise2void.prepare(photos, masked).to(devices.default())
+    once = trained(UNet(masked), noisy, masked, noise2void) / masked.steps
+    masked = replace(masked, steps=max(5, round(seconds / once)))
+    stored = [noise.gaussian(batches.to_float(photo)[None], noise.from_255(25), rng.generator(0, i, 0, "bench"), clip=False)[0]
+              for i, photo in enumerate(photos)]  # fmt: skip
+    ours, plain = in_turns(lambda: trained(UNet(masked), noisy, masked, noise2void), lambda: plain_loop_masked(masked, stored))
+    yield Row("Noise2Void, quick network, masks of 1/16: public-style loop takes", plain / ours, "times as long as fit")
+    patches, paper_masks = torch.rand(32, 1, 64, 64, device=devices.default()), noise2void.Settings()
+    ours, by_loop = in_turns(partial(seconds_of_masks, patches, paper_masks), partial(seconds_of_masks_by_loop, patches, paper_masks))
+    yield Row("masks of 32 patches of 64×64: a loop over pixels takes", by_loop / ours, "times as long as ours")
 
     for side in SIZES:
         time_taken, memory = in_a_fresh_process(inference, "DnCNN-S", side, precision)

@@ -1,7 +1,7 @@
-"""DnCNN trained as public code usually does it, for `course bench` to compare with: written here, in that style.
+"""DnCNN and Noise2Void trained as public code usually does it, for `course bench` to compare with: written here, in that style.
 
-A data set that crops, turns and makes noise for one patch at a time, a data loader with worker processes, float32, PyTorch's
-default memory layout, and a loss that is fetched in every step.
+A data set that crops, turns and makes noise for one patch at a time, or masks it pixel by pixel, a data loader with worker processes,
+float32, PyTorch's default memory layout, and a loss that is fetched in every step.
 """
 
 import time
@@ -22,32 +22,76 @@ class Patches(Dataset):
     def __len__(self):
         return self.length
 
-    def __getitem__(self, index):
-        draw = np.random.default_rng(index)
+    def cut(self, draw):
+        """A random patch, turned and mirrored at random."""
         image = self.images[draw.integers(len(self.images))]
         top, left = (draw.integers(side - self.patch_size + 1) for side in image.shape)
         patch = image[top : top + self.patch_size, left : left + self.patch_size]
         patch = np.rot90(patch, draw.integers(4))
-        if draw.integers(2):
-            patch = np.fliplr(patch)
-        clean = np.ascontiguousarray(patch, dtype=np.float32) / 255
+        return np.fliplr(patch) if draw.integers(2) else patch
+
+    def __getitem__(self, index):
+        draw = np.random.default_rng(index)
+        clean = np.ascontiguousarray(self.cut(draw), dtype=np.float32) / 255
         noisy = clean + self.sigma * draw.standard_normal(clean.shape, dtype=np.float32)
         return torch.from_numpy(noisy)[None], torch.from_numpy(clean)[None]
 
 
+def masked(patch, side, radius, draw):
+    """A copy of a patch ``(H, W)`` with one pixel of each box replaced by one of its neighbourhood, and the mask: a loop over boxes."""
+    made, mask = patch.copy(), np.zeros_like(patch)
+    for top in range(0, patch.shape[0], side):
+        for left in range(0, patch.shape[1], side):
+            y, x = top + draw.integers(side), left + draw.integers(side)
+            if y < patch.shape[0] and x < patch.shape[1]:
+                around = patch[max(0, y - radius) : y + radius + 1, max(0, x - radius) : x + radius + 1]
+                made[y, x] = around[draw.integers(around.shape[0]), draw.integers(around.shape[1])]
+                mask[y, x] = 1
+    return made, mask
+
+
+class MaskedPatches(Patches):
+    """``length`` random (masked, mask, noisy) patches of gray noisy images ``(1, H, W)``."""
+
+    def __init__(self, images, patch_size, side, radius, length):
+        super().__init__(images, patch_size, 0.0, length)
+        self.side, self.radius = side, radius
+
+    def __getitem__(self, index):
+        draw = np.random.default_rng(index)
+        noisy = np.ascontiguousarray(self.cut(draw))
+        return tuple(torch.from_numpy(part)[None] for part in (*masked(noisy, self.side, self.radius, draw), noisy))
+
+
 def train(model, images, *, patch_size, sigma, batch_size, steps, learning_rate, workers=2):
-    """Train ``model``, whose output is the residual, in place; returns (seconds of all steps but the first, losses)."""
+    """Train DnCNN, whose output is the residual, in place; returns (seconds of all steps but the first, losses)."""
+
+    def loss(noisy, clean):
+        return nn.MSELoss(reduction="sum")(model(noisy), noisy - clean) / (2 * len(noisy))
+
+    return loop(model, Patches(images, patch_size, sigma, steps * batch_size), loss, batch_size, learning_rate, workers)
+
+
+def train_masked(model, images, *, patch_size, side, radius, batch_size, steps, learning_rate, workers=2):
+    """Train Noise2Void on noisy images, in place; returns as :func:`train`."""
+
+    def loss(hidden, mask, noisy):
+        return ((model(hidden) - noisy) ** 2 * mask).sum() / mask.sum()
+
+    return loop(model, MaskedPatches(images, patch_size, side, radius, steps * batch_size), loss, batch_size, learning_rate, workers)
+
+
+def loop(model, patches, loss_of, batch_size, learning_rate, workers):
+    """The loop of both; returns (seconds of all steps but the first, losses)."""
     device = next(model.parameters()).device
-    patches = Patches(images, patch_size, sigma, steps * batch_size)
     loader = DataLoader(patches, batch_size=batch_size, shuffle=True, num_workers=workers, pin_memory=device.type == "cuda")
-    criterion = nn.MSELoss(reduction="sum")
     optimizer = torch.optim.Adam(model.parameters(), lr=learning_rate)
     model.train()
     losses, began = [], None
-    for noisy, clean in loader:
-        noisy, clean = noisy.to(device), clean.to(device)
+    for batch in loader:
+        batch = [part.to(device) for part in batch]
         optimizer.zero_grad()
-        loss = criterion(model(noisy), noisy - clean) / (2 * len(noisy))
+        loss = loss_of(*batch)
         loss.backward()
         optimizer.step()
         losses.append(loss.item())

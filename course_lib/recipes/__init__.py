@@ -6,13 +6,24 @@ network, loss and data, and learns in hours on two cores. All are settings of th
 
 from __future__ import annotations
 
-from course_lib.recipes import laptop, metric_learning, self_supervised_denoising
+from course_lib.recipes import (
+    blind_spots,
+    laptop,
+    metric_learning,
+    self_supervised_denoising,
+)
 from course_lib.recipes.base import Benchmark, Preset, Recipe, Source, Split, budget
 from course_lib.settings import meant
 
 __all__ = ["RECIPES", "Benchmark", "Preset", "Recipe", "Source", "Split", "budget", "find", "named"]
 
-RECIPES: dict[str, Recipe] = {**metric_learning.RECIPES, **laptop.RECIPES, **self_supervised_denoising.RECIPES}
+PARTS = (
+    metric_learning,
+    laptop,  # the recipes of denoising, with a preset more
+    self_supervised_denoising,
+    blind_spots,
+)
+RECIPES: dict[str, Recipe] = {name: recipe for part in PARTS for name, recipe in part.RECIPES.items()}
 
 
 def named(recipe: str) -> Recipe:

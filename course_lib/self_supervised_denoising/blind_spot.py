@@ -109,13 +109,14 @@ class Dilated(BlindSpot):
         width: channels; 128 in the paper, where the network has 3,623,363 parameters (3,656,131 with the centres that are masked).
         modules: residual modules of a branch; 9 in the paper, which look 19 and 29 pixels away.
         channels: 1 gray, 3 colour.
+        outputs: channels of the output; None for as many as the image has.
         seed: of the initial weights.
 
     Raises:
         ValueError: for a width below 2, no module, or other channels.
     """
 
-    def __init__(self, *, width: int = 128, modules: int = 9, channels: int = 3, seed: int = 0):
+    def __init__(self, *, width: int = 128, modules: int = 9, channels: int = 3, outputs: int | None = None, seed: int = 0):
         super().__init__()
         if width < 2 or modules < 1 or channels not in (1, 3):
             raise ValueError(f"width = {width}, modules = {modules}, channels = {channels}: at least 2 and 1, and 1 or 3, are needed.")
@@ -133,11 +134,11 @@ class Dilated(BlindSpot):
             for size in (3, 5)
         )  # fmt: skip
         half = width // 2
-        self.tail = nn.Sequential(*one(2 * width, width), *one(width, half), *one(half, half), nn.Conv2d(half, channels, 1))
+        self.tail = nn.Sequential(*one(2 * width, width), *one(width, half), *one(half, half), nn.Conv2d(half, outputs or channels, 1))
         self._start(seed)
 
     def forward(self, noisy: Tensor) -> Tensor:
-        """The estimate ``(B, C, H, W)`` of each pixel from the others, in the type of the weights."""
+        """The estimate ``(B, outputs, H, W)`` of each pixel from the others, in the type of the weights."""
         features = self.head(noisy)
         return self.tail(torch.cat([branch(features) for branch in self.branches], dim=1))
 

@@ -55,17 +55,21 @@ def neighbourhoods(images: Tensor, size: int) -> Tensor:
     return F.unfold(F.pad(images, [reach] * 4, mode="reflect"), size).transpose(1, 2).reshape(-1, size * size)
 
 
-def fit(noisy: Sequence[Tensor], targets: Sequence[Tensor], size: int = 5, *, centre: bool = True) -> LinearFilter:
+def fit(
+    noisy: Sequence[Tensor], targets: Sequence[Tensor], size: int = 5, *, centre: bool = True, masks: Sequence[Tensor] | None = None
+) -> LinearFilter:
     """The filter that maps noisy images best to their targets.
 
     Args:
         noisy, targets: gray images ``(1, 1, H, W)`` each, as many of the one as of the other; sizes may differ between images.
         size: side k of the filter, odd.
         centre: may the filter use the pixel itself? Without, it has a blind spot, and the centre's weight is 0.
+        masks: for each image ``(1, 1, H, W)``, 1 where a pixel of the target counts and 0 elsewhere; None: all count.
 
     Raises:
         TypeError: for integer images.
-        ValueError: for no images, images and targets that do not fit, several channels, or a size that is not odd and at least 3.
+        ValueError: for no images, images, targets and masks that do not fit, several channels, too few pixels that count, or a size that
+            is not odd and at least 3.
     """
     if size < 3 or size % 2 == 0:
         raise ValueError(f"size = {size}: the side of the filter is an odd number of at least 3.")
@@ -74,16 +78,21 @@ def fit(noisy: Sequence[Tensor], targets: Sequence[Tensor], size: int = 5, *, ce
     used = [i for i in range(size * size) if centre or i != size * size // 2]
     gram = torch.zeros(len(used) + 1, len(used) + 1, dtype=torch.float64)
     moment = torch.zeros(len(used) + 1, dtype=torch.float64)
-    for image, target in zip(noisy, targets, strict=True):
+    counted = [torch.ones_like(image) for image in noisy] if masks is None else list(masks)
+    if [tuple(mask.shape) for mask in counted] != [tuple(image.shape) for image in noisy]:
+        raise ValueError(f"there are {len(counted)} masks for {len(noisy)} noisy images, or other sizes: give one in the shape of each.")
+    if sum(int(mask.bool().sum()) for mask in counted) <= len(used):
+        raise ValueError(f"fewer pixels count than the {len(used) + 1} numbers that are fitted.")
+    for image, target, mask in zip(noisy, targets, counted, strict=True):
         require_images(image, "noisy images")
         require_images(target, "targets")
         if image.shape != target.shape or image.shape[1] != 1:
             shapes = f"a noisy image {tuple(image.shape)} has the target {tuple(target.shape)}"
             raise ValueError(f"{shapes}: two gray ones of one size are needed.")
-        rows = neighbourhoods(image.double(), size)[:, used]
-        rows = torch.cat([rows, torch.ones(len(rows), 1, dtype=torch.float64)], dim=1)
+        rows, some = neighbourhoods(image.double(), size)[:, used], mask.bool().flatten()
+        rows = torch.cat([rows, torch.ones(len(rows), 1, dtype=torch.float64)], dim=1)[some]
         gram += rows.T @ rows
-        moment += rows.T @ target.double().flatten()
+        moment += rows.T @ target.double().flatten()[some]
     solved = torch.linalg.solve(gram, moment)
     weights = torch.zeros(size * size, dtype=torch.float64)
     weights[used] = solved[:-1]

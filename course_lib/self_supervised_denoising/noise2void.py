@@ -19,8 +19,7 @@ The network is the U-Net of Noise2Noise. It returns the image: a residual, added
 show the network at the test the very pixel that it was trained not to see. At the test nothing is hidden, and the centre's value is used
 after all, though the network was not trained to.
 
-Each image has one noisy version, stored: fresh noise in every step would show the same scene in many realisations, which is what
-Noise2Noise needs and Noise2Void does not have.
+Each image has one noisy version, stored; see :mod:`course_lib.self_supervised_denoising.single_shots`.
 
 Source: A. Krull, T.-O. Buchholz, F. Jug, *Noise2Void: Learning Denoising from Single Noisy Images*, CVPR 2019, arXiv:1811.10980;
 schedule of the authors' notebook for BSD68, whose network has batch normalisation. J-invariance: J. Batson, L. Royer, *Noise2Self*,
@@ -29,10 +28,8 @@ ICML 2019, with the grid and the kernel of its code.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import NamedTuple, get_args
 
 import torch
@@ -40,31 +37,28 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from course_lib import metrics, noise, rng
-from course_lib.batches import FloatPool, resized, to_float
-from course_lib.data import Dataset, decoded
+from course_lib.batches import FloatPool
 from course_lib.denoising.evaluation import psnr_per_image
 from course_lib.rng import Draws
 from course_lib.self_supervised_denoising import masking
+from course_lib.self_supervised_denoising.common import of_any_size
 from course_lib.self_supervised_denoising.noise2noise import UNet, distance
-from course_lib.self_supervised_denoising.shots import check_noisy
-from course_lib.training import Plan
+from course_lib.self_supervised_denoising.single_shots import SingleShots
+from course_lib.self_supervised_denoising.single_shots import prepare as prepare
+from course_lib.self_supervised_denoising.single_shots import prepare_noisy as prepare_noisy
+from course_lib.self_supervised_denoising.single_shots import read as read
 
 GRID = 4  # side of the grid of which one pixel is hidden at a time
 
 
 @dataclass(frozen=True, kw_only=True)
-class Settings(Plan):
+class Settings(SingleShots):
     """The authors' training on BSD68, with the U-Net of Noise2Noise; the presets in ``recipes`` change single fields."""
 
     # the network
     depth: int = 2  # poolings
     width: int = 48  # channels on the way down; twice as many on the way up
-    channels: int = 1  # 1 gray, 3 colour
-    # the training patches
-    patch_size: int = 64  # side in pixels, a multiple of 2^depth
-    scales: tuple[float, ...] = (1.0,)
-    sigma_255: float = 25.0  # of the stored noise, where clean images are given; unclipped
-    # the masks
+    # the masks; patch_size is a multiple of 2^depth
     mask_ratio: float = 1 / 64  # share of masked pixels: 64 of a patch of 64×64
     masker: masking.Masker = "neighbour or centre"
     radius: int = 2  # of the neighbourhood
@@ -83,8 +77,8 @@ class Settings(Plan):
         masking.box_side(self.mask_ratio)
         if self.masker not in get_args(masking.Masker):
             raise ValueError(f'masker = "{self.masker}", but it must be one of {", ".join(get_args(masking.Masker))}.')
-        if self.radius < 1 or not 0 <= self.sigma_255 <= 255:
-            raise ValueError(f"radius = {self.radius}, sigma_255 = {self.sigma_255}: radius ≥ 1, and σ in 0 to 255, are needed.")
+        if self.radius < 1:
+            raise ValueError(f"radius = {self.radius}: a neighbourhood has a radius of at least 1.")
 
 
 class Masked(NamedTuple):
@@ -93,47 +87,6 @@ class Masked(NamedTuple):
     masked: Tensor  # the noisy patches with pixels replaced
     noisy: Tensor  # as they were
     mask: Tensor  # 1 where a pixel was replaced
-
-
-def prepare(images: Dataset | Iterable[Tensor], settings: Settings, seed: int = 0) -> FloatPool:
-    """Clean images, uint8 ``(C, H, W)``, as a pool of one noisy version of each; the noise is that of (seed, number of the image)."""
-    sigma, noisy = noise.from_255(settings.sigma_255), []
-    sharp = [resized(image, scale) for scale in settings.scales for image in getattr(images, "images", images)]
-    for number, image in enumerate(sharp):
-        clean = to_float(image)[None]
-        noisy.append(noise.gaussian(clean, sigma, rng.generator(seed, number, 0, "stored noise"), clip=False)[0])
-    return _pool(noisy, settings)
-
-
-def prepare_noisy(images: Iterable[Tensor], settings: Settings) -> FloatPool:
-    """Recorded noisy images ``(C, H, W)``, floating point, as the pool; clipped and 8-bit ones are taken with a warning.
-
-    Raises:
-        ValueError: for other channels, or images smaller than a patch.
-    """
-    return _pool([check_noisy(image[None])[0] for image in images], settings)
-
-
-def _pool(noisy: Sequence[Tensor], settings: Settings) -> FloatPool:
-    pool = FloatPool(noisy, settings.patch_size)
-    if pool.channels != settings.channels:
-        raise ValueError(f"channels = {settings.channels}, but the images have {pool.channels}.")
-    return pool
-
-
-def read(files: Iterable[str | Path]) -> list[Tensor]:
-    """Image files as uint8 ``(C, H, W)``, for :func:`prepare_noisy`; a JPEG is read with a warning.
-
-    JPEG makes 8×8 blocks out of the noise: it can then be told from the surroundings, and a blind spot returns it.
-    """
-    images = []
-    for file in map(Path, files):
-        content = file.read_bytes()
-        if content[:3] == b"\xff\xd8\xff":
-            told = "its compression spreads the noise over 8×8 pixels, which can be told from their surroundings and so are not removed"
-            warnings.warn(f"{file} is a JPEG: {told}. Use the file before compression.", stacklevel=2)
-        images.append(decoded(content))
-    return images
 
 
 def batch(pool: FloatPool, draws: Draws, settings: Settings) -> Masked:
@@ -151,17 +104,17 @@ def step(model: nn.Module, batch: Masked, settings: Settings) -> tuple[Tensor, d
 
 
 @torch.no_grad()
-def masked_error(model: nn.Module, noisy: Tensor, settings: Settings, *, masks: int = 4, seed: int = 0) -> float:
+def masked_error(model: UNet, noisy: Tensor, settings: Settings, *, masks: int = 4, seed: int = 0) -> float:
     """The loss on noisy images ``(B, C, H, W)`` that are kept apart, with fixed masks: the same ones whenever it is asked for.
 
-    It needs no clean image, so a training may be chosen by it. H and W are multiples of 2^depth.
+    It needs no clean image, so a training may be chosen by it. Images may be of any size.
     """
     found = []
     for number in range(masks):
         draws = rng.generator(seed, number, 0, "validation mask")
         chosen = masking.stratified(noisy, settings.mask_ratio, draws)
         masked = masking.replaced(noisy, chosen, settings.masker, settings.radius, draws)
-        found.append(distance(model(masked), noisy, "l2", mask=chosen.mask(noisy)).item())
+        found.append(distance(of_any_size(model, masked), noisy, "l2", mask=chosen.mask(noisy)).item())
     return sum(found) / masks
 
 
@@ -183,6 +136,16 @@ def evaluate(
     return psnr_per_image(
         model.denoise, images, noise.from_255(sigma_255), protocol=protocol, indices=indices, seed=seed, device=device
     )
+
+
+def evaluate_hidden(model: UNet, images: Iterable[Tensor], sigma_255: float, **options) -> list[float]:
+    """As :func:`evaluate`, of images ``(C, H, W)``, but each pixel is hidden while it is asked for, see :func:`hidden`."""
+    device = next(model.parameters()).device
+
+    def denoiser(noisy: Tensor, sigma: float) -> Tensor:
+        return hidden(model.denoise, noisy)
+
+    return psnr_per_image(denoiser, images, noise.from_255(sigma_255), **{"protocol": "raw", "device": device, **options})
 
 
 # --- J-invariance ---------------------------------------------------------------------------------------------------------
