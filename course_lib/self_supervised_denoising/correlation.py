@@ -51,4 +51,4 @@ def guessable(length: float, stride: int = 1) -> float:
     spectrum = covariance[0] + 2 * waves @ covariance[1:]
     with np.errstate(divide="ignore"):  # a frequency without any noise: then all can be guessed
         left = 1 / (covariance[0] * np.mean(1 / spectrum.clip(min=0)))
-    return float(1 - left**2)  # along rows and along columns
+    return float(max(0.0, 1 - left**2))  # along rows and along columns
