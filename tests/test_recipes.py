@@ -13,9 +13,10 @@ import torch
 
 import course_lib
 from course_lib import checkpoints, cli, data, project, recipes, recording, results, rng, runs, weights
-from course_lib.denoising import dncnn
+from course_lib.denoising import cbdnet, dncnn
 from course_lib.recipes import base
 from course_lib.recipes import denoising as of_denoising
+from course_lib.self_supervised_denoising import ap_bsn
 from course_lib.settings import override
 
 PACKAGE = Path(course_lib.__file__).resolve().parent
@@ -27,8 +28,8 @@ ONE_OF_EACH = {(recipes.RECIPES[name].method, bool(recipes.RECIPES[name].presets
 OF_PEOPLE = [(name, preset) for name, recipe in recipes.RECIPES.items() if name not in DENOISERS for preset in recipe.presets]
 TINY = {"depth": "2", "width": "4", "steps": "3", "batch_size": "9"}
 TINY_OTHERS = {  # networks that have no depth
-    "cbdnet": {"width": "4", "estimator_width": "4", "patch_size": "16", "steps": "3", "batch_size": "2"},
-    "ap_bsn": {"width": "4", "modules": "1", "steps": "3", "batch_size": "2", "passes": "1"},
+    cbdnet: {"width": "4", "estimator_width": "4", "patch_size": "16", "steps": "3", "batch_size": "2"},
+    ap_bsn: {"width": "4", "modules": "1", "steps": "3", "batch_size": "2", "passes": "1"},
 }
 
 
@@ -56,7 +57,7 @@ def trained(recipe, preset, home):
     for source in recipes.RECIPES[recipe].presets[preset].needs.values():  # weights that are shipped
         recording.record(source.recipe, source.preset, trained(source.recipe, source.preset, home)[1])
     file = home / f"{recipe}.{preset}.ckpt"
-    return runs.train(recipe, preset, changes=TINY_OTHERS.get(recipe.split("_camera")[0], TINY), checkpoint=file), file
+    return runs.train(recipe, preset, changes=TINY_OTHERS.get(recipes.RECIPES[recipe].method, TINY), checkpoint=file), file
 
 
 # --- names and settings ---------------------------------------------------------------------------------------------------

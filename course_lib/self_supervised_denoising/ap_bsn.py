@@ -15,7 +15,7 @@ T = 8 times; f sees these T images at full resolution, and their results are ave
 .. math:: \hat y = \frac1T \sum_{t=1}^T f\bigl(m_t \odot z + (1 - m_t) \odot \hat y_0\bigr), \qquad
     \hat y_0 = \mathrm{PD}_b^{-1} f(\mathrm{PD}_b(z)).
 
-The few noisy values are too far apart for their noise to be correlated, and the traces of the sub-images' grid go.
+So few values are noisy that the noise of a pixel can hardly be told from those around it, and the traces of the sub-images' grid go.
 
 Network: :class:`course_lib.self_supervised_denoising.blind_spot.Dilated`, called DBSNl. Where this differs from the authors' code: their
 values are on the 0–255 scale, which is a question of the first and last layer's scale; their sub-images share one image; and they continue
