@@ -30,6 +30,9 @@ STRENGTHS: dict[str, tuple[float, float, str]] = {
 }
 """Kind of noise -> lowest and highest strength, and what it is."""
 
+LONGEST = 32
+"""Largest standard deviation in pixels of the filter that correlates noise."""
+
 SHEET_SIDE = 512  # of the sheet of strings that overlaid text is cut from, in pixels
 
 
@@ -248,18 +251,28 @@ def correlated(clean: Tensor, sigma: float | Tensor, length: float, generator: t
     """
     require_images(clean, "clean images")
     scale = as_map(sigma, clean)
-    if not 0 <= length <= 32:
-        raise ValueError(f"length = {length:g}, but it must lie in 0 to 32: the standard deviation of the filter in pixels.")
-    reach = math.ceil(4 * length)
+    kernel = gaussian_taps(length).to(clean).view(1, 1, 1, -1)
+    reach = kernel.numel() // 2
     batch, channels, height, width = clean.shape
     shape = (batch * channels, 1, height + 2 * reach, width + 2 * reach)
     white = torch.randn(shape, generator=generator, device=clean.device, dtype=clean.dtype)
     if reach:
-        taps = torch.arange(-reach, reach + 1, device=clean.device, dtype=clean.dtype)
-        kernel = torch.exp(-taps.square() / (2 * length**2))
-        kernel = (kernel / kernel.norm()).view(1, 1, 1, -1)  # norm 1: the variance stays as it is
         white = F.conv2d(F.conv2d(white, kernel), kernel.transpose(2, 3))
     return clean + scale * white.view(clean.shape)
+
+
+def gaussian_taps(length: float) -> Tensor:
+    """The filter of :func:`correlated` along a row: ``(2 ⌈4ℓ⌉ + 1,)`` float64, of norm 1, so that the variance stays as it is.
+
+    Raises:
+        ValueError: for a length outside 0 to ``LONGEST``.
+    """
+    if not 0 <= length <= LONGEST:
+        raise ValueError(f"length = {length:g}, but it must lie in 0 to {LONGEST}: the standard deviation of the filter in pixels.")
+    reach = math.ceil(4 * length)
+    taps = torch.arange(-reach, reach + 1, dtype=torch.float64)
+    taps = torch.exp(-taps.square() / (2 * max(length, 1e-9) ** 2))
+    return taps / taps.norm()
 
 
 def _chosen(clean: Tensor, probability: float | Tensor, generator: torch.Generator) -> Tensor:

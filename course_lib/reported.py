@@ -48,6 +48,7 @@ CONDITIONS = {
     r"lost([0-9]+)": "with {} % of the pixels lost",
     r"text([0-9]+)": "with text over {} % of the pixels",
     r"impulses([0-9]+)": "with impulses on {} % of the pixels",
+    r"pd([0-9]+)": "by a blind-spot network on every {}th pixel, and no more",
     r"(camera)": "of a simulated camera",
     r"(jpeg)": "of a simulated camera that writes JPEG",
     r"(shot)": "of queries that are moved, turned and lit anew",

@@ -13,11 +13,11 @@ import torch
 
 import course_lib
 from course_lib import checkpoints, cli, data, project, recipes, recording, results, rng, runs, weights
-from course_lib.denoising import dncnn
+from course_lib.denoising import cbdnet, dncnn
 from course_lib.recipes import base
 from course_lib.recipes import denoising as of_denoising
 from course_lib.recipes import metric_learning as of_people
-from course_lib.self_supervised_denoising import blind_spot_training
+from course_lib.self_supervised_denoising import ap_bsn
 from course_lib.settings import override
 
 PACKAGE = Path(course_lib.__file__).resolve().parent
@@ -28,7 +28,10 @@ ONE_OF_EACH = {(recipes.RECIPES[name].method, bool(recipes.RECIPES[name].presets
                for name, preset in sorted(PRESETS, key=lambda run: run[1] == "paper")}  # fmt: skip
 OF_PEOPLE = [(name, preset) for name, recipe in of_people.RECIPES.items() for preset in recipe.presets]
 TINY = {"depth": "2", "width": "4", "steps": "3", "batch_size": "9"}
-TINY_CAMERA = {"width": "4", "estimator_width": "4", "patch_size": "16", "steps": "3", "batch_size": "2"}  # CBDNet has no depth
+TINY_OTHERS = {  # networks that have no depth
+    cbdnet: {"width": "4", "estimator_width": "4", "patch_size": "16", "steps": "3", "batch_size": "2"},
+    ap_bsn: {"width": "4", "modules": "1", "steps": "3", "batch_size": "2", "passes": "1"},
+}
 
 
 @pytest.fixture
@@ -55,7 +58,7 @@ def trained(recipe, preset, home):
     for source in recipes.RECIPES[recipe].presets[preset].needs.values():  # weights that are shipped
         recording.record(source.recipe, source.preset, trained(source.recipe, source.preset, home)[1])
     file = home / f"{recipe}.{preset}.ckpt"
-    return runs.train(recipe, preset, changes=TINY_CAMERA if recipe == "cbdnet" else TINY, checkpoint=file), file
+    return runs.train(recipe, preset, changes=TINY_OTHERS.get(recipes.RECIPES[recipe].method, TINY), checkpoint=file), file
 
 
 # --- names and settings ---------------------------------------------------------------------------------------------------
@@ -208,9 +211,9 @@ def test_preset_builds_network_and_batch(home, recipe, preset):
     assert images.images[0].shape[0] == channels, "the data set has as many channels as the network"
     pool = found.method.prepare(images, plan)
     made = found.method.batch(pool, rng.Draws(), plan)
-    images = [part for part in made if isinstance(part, torch.Tensor) and part.dim() == 4 and part.shape[-1] == plan.patch_size]
-    assert {part.shape for part in images} == {(count, channels, plan.patch_size, plan.patch_size)}
-    assert len(images) >= (1 if found.method is blind_spot_training else 2), "noisy and clean; a blind spot has its input as target"
+    parts = (made,) if isinstance(made, torch.Tensor) else made  # its own target, or noisy and clean
+    images = [part for part in parts if isinstance(part, torch.Tensor) and part.dim() == 4 and part.shape[-1] == plan.patch_size]
+    assert {part.shape for part in images} == {(count, channels, plan.patch_size, plan.patch_size)} and len(images) >= min(2, len(parts))
     loss, values = found.method.step(found.network(plan, seed=0), made, plan)
     assert loss.isfinite() and loss.requires_grad and not values["psnr"].requires_grad
     assert {*chosen.data(0).words.split(", "), *chosen.tests} <= set(data.LOADERS)

@@ -7,6 +7,7 @@ network, loss and data, and learns in hours on two cores. All are settings of th
 from __future__ import annotations
 
 from course_lib.recipes import (
+    ap_bsn,
     blind_spots,
     laptop,
     metric_learning,
@@ -22,6 +23,7 @@ PARTS = (
     laptop,  # the recipes of denoising, with a preset more
     self_supervised_denoising,
     blind_spots,
+    ap_bsn,
 )
 RECIPES: dict[str, Recipe] = {name: recipe for part in PARTS for name, recipe in part.RECIPES.items()}
 

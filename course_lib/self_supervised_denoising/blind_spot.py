@@ -120,7 +120,7 @@ class Dilated(BlindSpot):
         super().__init__()
         if width < 2 or modules < 1 or channels not in (1, 3):
             raise ValueError(f"width = {width}, modules = {modules}, channels = {channels}: at least 2 and 1, and 1 or 3, are needed.")
-        self.channels = channels
+        self.channels, self.reach = channels, 2 + 3 * modules  # how far away the farthest pixel is that it sees
 
         def one(inputs: int, outputs: int) -> list[nn.Module]:
             return [nn.Conv2d(inputs, outputs, 1), nn.ReLU(inplace=True)]
