@@ -88,9 +88,12 @@ def work(
 
 def _with_data(waiting: list[Job], *, named: bool, say: Callable[[str], None]) -> list[Job]:
     """The runs whose images are here, all of them loaded once, so that no missing file ends a run after hours."""
-    found, missing = [], {}
+    lacking: dict[tuple, str] = {}  # the same images for many runs are looked for once
     for job in waiting:
-        split = job.found[1].data(0)
+        images, split = _images(job), job.found[1].data(0)
+        if images in lacking:
+            continue
+        lacking[images] = ""
         try:
             with contextlib.redirect_stdout(io.StringIO()):  # a line for each data set is too many here
                 split.train()
@@ -99,14 +102,19 @@ def _with_data(waiting: list[Job], *, named: bool, say: Callable[[str], None]) -
         except data.DataError as error:
             if named:
                 raise
-            missing.setdefault(str(error), []).append(job)
-        else:
-            found.append(job)
-    for why, left_out in missing.items():
-        say(f"left out: {'; '.join(map(str, left_out))}. {why}")
-    if missing and not found:
-        raise data.DataError(next(iter(missing)))
+            lacking[images] = str(error)
+    for why in dict.fromkeys(filter(None, lacking.values())):
+        say(f"left out: {'; '.join(str(job) for job in waiting if lacking[_images(job)] == why)}. {why}")
+    found = [job for job in waiting if not lacking[_images(job)]]
+    if waiting and not found:
+        raise data.DataError(next(iter(lacking.values())))
     return found
+
+
+def _images(job: Job) -> tuple:
+    """What tells the images of runs apart: names of the data sets, and whether they are in colour."""
+    chosen = job.found[1]
+    return chosen.data(0).words, tuple(chosen.tests), getattr(chosen.settings, "channels", None)
 
 
 def _next(waiting: Sequence[Job], failed: dict[Job, str]) -> Job | None:
