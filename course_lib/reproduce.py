@@ -3,7 +3,8 @@
 It trains what has no record yet, or that of a short run, the largest gap to the paper first, in slices of some minutes. After each one
 the checkpoint below ``runs/reproduce`` is as far as the slice came, and the network is measured on images that it was not trained on
 and that no published figure is of. So the queue may be ended at any moment, by any signal or a power cut, and started again: it loses
-at most the current slice. A run that is finished is evaluated, shipped and recorded where it is better than the record that stands.
+at most the current slice. A run that is finished is evaluated, shipped and recorded where it is better than the record that stands,
+which makes way for it.
 
 (:mod:`course_lib.reproduction` makes the tables of what is recorded; nothing is trained there.)
 """
@@ -65,6 +66,7 @@ def work(
         with files.lock(folder / "queue"), clock.Stopwatch() as watch:
             waiting = [job for job in jobs(what, folder) if not job.recorded() and not _turned_down(job)]
             waiting = _with_data(waiting, named=bool(what), say=say)
+            _retire(folder, say)
             while watch.seconds < seconds:
                 job = _next(waiting, failed)
                 if job is None:
@@ -75,6 +77,7 @@ def work(
                     else:
                         _finish(job, say)
                         waiting.remove(job)
+                        _retire(folder, say)
                 except FAILURES as error:
                     failed[job] = str(error)
                     say(f"{job}: {error} The queue goes on with the others.")
@@ -165,6 +168,15 @@ def _finish(job: Job, say: Callable[[str], None]) -> None:
         return
     gaps = [f"{row.data} {row.metric} {row.recorded:.2f} (paper {row.paper:.2f})" for row in results.compare(entry)]
     say(f"{job}: recorded. {', '.join(gaps)}")
+
+
+def _retire(folder: Path, say: Callable[[str], None]) -> None:
+    """Move what a better record stands in for out of ``data/``, so that the repository does not grow with each of them."""
+    while found := recording.superseded():  # with one that was taught by another that one may go, too
+        for file in found:
+            files.write(folder / "retired" / file.name, file.read_bytes())
+            file.unlink()
+            say(f"{file.name} made way for the better record of the preset laptop; it is kept in {folder / 'retired'}")
 
 
 def lower_priority() -> bool:

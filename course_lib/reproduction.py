@@ -96,7 +96,7 @@ def sections(names: list[str] | None = None) -> dict[str, list[Row]]:
     found: dict[str, dict[tuple[str, str], Row]] = {}
     for entry in entries(names):
         recipe, head = recipes.named(entry.recipe), condition(entry)
-        kind = "" if head.startswith("σ") or head == "all" else f", after {head.rsplit(' ', 1)[0]}"
+        kind = "" if head.startswith("σ") or head == "all" else f", after {head.rsplit(' ', 1)[0].removesuffix(' by')}"
         metric = reported.METRICS[entry.metric.partition("_")[0]]
         rows = found.setdefault(f"{metric.words}{kind} ({metric.unit})", {})
         row = rows.setdefault((recipe.name, entry.data), Row(recipe.name, recipe.chapter, DATA.get(entry.data, entry.data)))
@@ -132,7 +132,8 @@ def _section(title: str, rows: Sequence[Row]) -> str:
         name = html.escape(row.network)
         link = f'<a href="{row.chapter}.html">{name}</a>' if row.chapter else name
         cells = "".join(_cell(row.cells.get(head)) for head in heads)
-        lines.append(f'<tr><th scope="row">{link}</th><td>{html.escape(row.data)}</td>{cells}<td>{row.trained}</td></tr>')
+        cells += f'<td style="white-space:nowrap">{row.trained}</td>'
+        lines.append(f'<tr><th scope="row">{link}</th><td>{html.escape(row.data)}</td>{cells}</tr>')
     caption = f'<caption style="caption-side:top;text-align:left;font-weight:bold">{html.escape(title)}: paper / ours</caption>'
     return f'<table class="dataframe">{caption}<thead><tr>{top}</tr></thead><tbody>{"".join(lines)}</tbody></table>'
 
