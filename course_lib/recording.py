@@ -150,6 +150,27 @@ def extend(recipe: str, preset: str, *, folder: Path | None = None) -> dict[str,
     return _written(entry, folder)
 
 
+def superseded() -> list[Path]:
+    """Files that made their time: short records of the preset ``paper``, and their weights, where that of ``laptop`` is the better one.
+
+    Those that a record of another recipe goes on from or was taught by are not among them.
+    """
+    held = {
+        (source.recipe, source.preset)
+        for recipe, preset in results.recorded()
+        if recipe in recipes.RECIPES and preset in recipes.RECIPES[recipe].presets
+        for source in recipes.RECIPES[recipe].presets[preset].needs.values()
+    }
+    found = []
+    for recipe, preset in results.recorded():
+        if preset != "laptop" or results.best(recipe) != preset or (recipe, "paper") in held:
+            continue
+        place = results.path(recipe, "paper")
+        if not place.exists() or results.read(recipe, "paper")["short"]:
+            found += [file for file in (place, weights.path(recipe, "paper")) if file.exists()]
+    return found
+
+
 def _finished(recipe: str, preset: str, file: Path) -> tuple[nn.Module, dict, Split]:
     """Network, on the default device, content and data of a checkpoint that is at its end, and of this recipe and its data."""
     model, content = runs.from_checkpoint(recipe, preset, file)

@@ -63,12 +63,18 @@ def named(name: str) -> Metric:
         ValueError: for a name that no metric has.
     """
     *rival, rest = name.split("_", 1) if name.split("_")[0] in RIVALS else (name,)
-    first, _, condition = rest.partition("_")
-    matches = [(words, re.fullmatch(pattern, condition)) for pattern, words in CONDITIONS.items()]
-    said = [words.format(*match.groups()) for words, match in matches if match]
-    if first not in METRICS or (condition and not said):
+    first, _, last = rest.partition("_")
+    said = condition(name)
+    if first not in METRICS or (last and not said):
         raise ValueError(f'there is no metric "{name}": its first part is one of {", ".join(METRICS)}, and the rest a condition.')
-    return replace(METRICS[first], words=", ".join([METRICS[first].words, *said, *(RIVALS[word] for word in rival)]))
+    return replace(METRICS[first], words=", ".join([METRICS[first].words, *([said] if said else []), *(RIVALS[word] for word in rival)]))
+
+
+def condition(name: str) -> str:
+    """The condition of a record's entry in words, such as ``with noise of σ = 25`` for ``psnr_25``; empty where it names none."""
+    rest = name.split("_", 1)[-1] if name.split("_")[0] in RIVALS else name
+    matches = [(words, re.fullmatch(pattern, rest.partition("_")[2])) for pattern, words in CONDITIONS.items()]
+    return ", ".join(words.format(*match.groups()) for words, match in matches if match)
 
 
 def explained() -> str:

@@ -3,7 +3,8 @@
 It trains what has no record yet, or that of a short run, the largest gap to the paper first, in slices of some minutes. After each one
 the checkpoint below ``runs/reproduce`` is as far as the slice came, and the network is measured on images that it was not trained on
 and that no published figure is of. So the queue may be ended at any moment, by any signal or a power cut, and started again: it loses
-at most the current slice. A run that is finished is evaluated, shipped and recorded where it is better than the record that stands.
+at most the current slice. A run that is finished is evaluated, shipped and recorded where it is better than the record that stands,
+which makes way for it.
 
 (:mod:`course_lib.reproduction` makes the tables of what is recorded; nothing is trained there.)
 """
@@ -65,6 +66,7 @@ def work(
         with files.lock(folder / "queue"), clock.Stopwatch() as watch:
             waiting = [job for job in jobs(what, folder) if not job.recorded() and not _turned_down(job)]
             waiting = _with_data(waiting, named=bool(what), say=say)
+            _retire(folder, say)
             while watch.seconds < seconds:
                 job = _next(waiting, failed)
                 if job is None:
@@ -75,6 +77,7 @@ def work(
                     else:
                         _finish(job, say)
                         waiting.remove(job)
+                        _retire(folder, say)
                 except FAILURES as error:
                     failed[job] = str(error)
                     say(f"{job}: {error} The queue goes on with the others.")
@@ -88,9 +91,12 @@ def work(
 
 def _with_data(waiting: list[Job], *, named: bool, say: Callable[[str], None]) -> list[Job]:
     """The runs whose images are here, all of them loaded once, so that no missing file ends a run after hours."""
-    found, missing = [], {}
+    lacking: dict[tuple, str] = {}  # the same images for many runs are looked for once
     for job in waiting:
-        split = job.found[1].data(0)
+        images, split = _images(job), job.found[1].data(0)
+        if images in lacking:
+            continue
+        lacking[images] = ""
         try:
             with contextlib.redirect_stdout(io.StringIO()):  # a line for each data set is too many here
                 split.train()
@@ -99,14 +105,19 @@ def _with_data(waiting: list[Job], *, named: bool, say: Callable[[str], None]) -
         except data.DataError as error:
             if named:
                 raise
-            missing.setdefault(str(error), []).append(job)
-        else:
-            found.append(job)
-    for why, left_out in missing.items():
-        say(f"left out: {'; '.join(map(str, left_out))}. {why}")
-    if missing and not found:
-        raise data.DataError(next(iter(missing)))
+            lacking[images] = str(error)
+    for why in dict.fromkeys(filter(None, lacking.values())):
+        say(f"left out: {'; '.join(str(job) for job in waiting if lacking[_images(job)] == why)}. {why}")
+    found = [job for job in waiting if not lacking[_images(job)]]
+    if waiting and not found:
+        raise data.DataError(next(iter(lacking.values())))
     return found
+
+
+def _images(job: Job) -> tuple:
+    """What tells the images of runs apart: names of the data sets, and whether they are in colour."""
+    chosen = job.found[1]
+    return chosen.data(0).words, tuple(chosen.tests), getattr(chosen.settings, "channels", None)
 
 
 def _next(waiting: Sequence[Job], failed: dict[Job, str]) -> Job | None:
@@ -157,6 +168,15 @@ def _finish(job: Job, say: Callable[[str], None]) -> None:
         return
     gaps = [f"{row.data} {row.metric} {row.recorded:.2f} (paper {row.paper:.2f})" for row in results.compare(entry)]
     say(f"{job}: recorded. {', '.join(gaps)}")
+
+
+def _retire(folder: Path, say: Callable[[str], None]) -> None:
+    """Move what a better record stands in for out of ``data/``, so that the repository does not grow with each of them."""
+    while found := recording.superseded():  # with one that was taught by another that one may go, too
+        for file in found:
+            files.write(folder / "retired" / file.name, file.read_bytes())
+            file.unlink()
+            say(f"{file.name} made way for the better record of the preset laptop; it is kept in {folder / 'retired'}")
 
 
 def lower_priority() -> bool:

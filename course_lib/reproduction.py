@@ -1,47 +1,211 @@
 """Did it work? Every figure of a paper that a recipe can be compared with, beside what was recorded.
 
-The tables of the page Reproduction; what trains is :mod:`course_lib.reproduce`.
+The tables and the picture of the page Reproduction; what trains is :mod:`course_lib.reproduce`.
 """
 
 from __future__ import annotations
 
+import html
 import json
 import re
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
-from course_lib import plots, project, recipes, results
+from course_lib import plots, project, recipes, reported, results
+from course_lib.recipes.base import Recipe
+
+DATA = {"bsd68": "BSD68", "cbsd68": "CBSD68", "set12": "Set12", "set5": "Set5", "cc15": "CC15", "faces": "ORL faces"}
+"""Data sets whose names in print differ from ours."""
+
+LIMITS = {"dB": (0.1, 0.3, 0.8), "%": (0.5, 1.5, 4.0)}
+"""Unit -> by how much the paper may be better for the first three colours of the table."""
+
+BANDS = (("#a6dba0", "reached"), ("#e6f5d0", "close"), ("#fee08b", "short of it"), ("#f4a582", "far from it"))
+"""Colours of the table, and what they mean."""
+
+NO_AIM = "#e0e0e0"
+SEEDS = {
+    "eer_0": "EER", "eer_25": "EER, σ = 25", "eer_50": "EER, σ = 50", "eer_shot": "EER, moved and turned",
+    "rank1_0": "one template", "rank1of5_0": "five templates",
+}  # fmt: skip
+"""Metrics of several seeds that the page shows, and what their columns are called."""
 
 
 def entries(names: list[str] | None = None) -> list[results.Comparison]:
-    """Every published figure of the recipes, in their order; of those named, or of all."""
+    """Every published figure of the recipes, in their order, beside the best record's; of those named, or of all."""
     done = {recipe: results.read(recipe) for recipe, preset in results.recorded() if preset in results.FOR_THE_PAPER}
     chosen = {name: recipes.named(name) for name in names or recipes.RECIPES}
     return [row for name, recipe in chosen.items() for row in results.comparisons(name, recipe.paper, done.get(name))]
 
 
-def table(names: list[str] | None = None):
-    """The table "paper / recorded / gap", with the command of every run that is missing, once for each."""
-    rows, named = [], set()
-    for e in entries(names):
-        if e.recorded is None:
-            ours = ["–", "–", "not run" if e.recipe in named else f"not run: `{e.command}`"]
-            named.add(e.recipe)
-        else:
-            ours = [f"{e.recorded:.2f}", f"{e.gap:+.2f}", "short run" if e.short else "full run"]
-        rows.append([f"`{e.recipe}`", e.data, e.metric, e.unit, f"{e.paper:.2f}", *ours])
-    return plots.table(["recipe", "data", "metric", "unit", "paper", "recorded", "gap", ""], rows)
+def behind(entry: results.Comparison) -> float | None:
+    """By how much the paper is better, in the unit of the figure; None where ours is missing, or where to reach it is no aim."""
+    if entry.recorded is None or entry.metric in recipes.named(entry.recipe).fails:
+        return None
+    return reported.gain(entry.metric, entry.recorded, entry.paper)
 
 
-def several_seeds(metrics: tuple[str, ...] = ("eer_0", "eer_25", "eer_50", "eer_shot", "rank1_0", "rank1of5_0")):
+def summary(names: list[str] | None = None) -> dict[str, dict[str, float]]:
+    """Unit -> ``figures``, and the ``mean``, ``median`` and ``worst`` of what they lack to the paper's; empty without a record."""
+    found: dict[str, list[float]] = {}
+    for entry in entries(names):
+        gap = behind(entry)
+        if gap is not None:
+            found.setdefault(entry.unit, []).append(gap)
+    return {
+        unit: {"figures": len(gaps), "mean": statistics.mean(gaps), "median": statistics.median(gaps), "worst": max(gaps)}
+        for unit, gaps in found.items()
+    }
+
+
+# --- the table ------------------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Row:
+    """A network on a data set: several recipes where each is trained for a column of its own, as DnCNN-S for one σ."""
+
+    network: str
+    chapter: str
+    data: str
+    cells: dict[str, results.Comparison] = field(default_factory=dict)  # by the condition in words
+
+    @property
+    def trained(self) -> str:
+        """For how many hours, and by which preset."""
+        found = {}
+        for recipe in dict.fromkeys(entry.recipe for entry in self.cells.values() if entry.recorded is not None):
+            record = results.read(recipe)
+            found.setdefault(record["about"]["preset"], []).append(record["seconds"] / 3600)
+        spans = {preset: f"{min(hours):.1f}" + (f"–{max(hours):.1f}" if len(hours) > 1 else "") for preset, hours in found.items()}
+        return ", ".join(f"{span} h ({preset})" for preset, span in spans.items()) or "–"
+
+
+def condition(entry: results.Comparison) -> str:
+    """Under which condition a figure was measured, as the head of a column: ``σ = 25``, ``bicubic reduction by 2``."""
+    words = reported.condition(entry.metric)
+    if words:
+        return words.removeprefix("with noise of ").removeprefix("after ")
+    sigmas = getattr(recipes.find(entry.recipe, "paper")[1].settings, "sigma_255", ())
+    return f"σ = {sigmas[0]:g}" if sigmas and sigmas[0] == sigmas[-1] else "all"
+
+
+def sections(names: list[str] | None = None) -> dict[str, list[Row]]:
+    """What was measured, in words -> a row for each network and data set. Metrics and kinds of conditions have sections of their own."""
+    found: dict[str, dict[tuple[str, str], Row]] = {}
+    for entry in entries(names):
+        recipe, head = recipes.named(entry.recipe), condition(entry)
+        kind = "" if head.startswith("σ") or head == "all" else f", after {head.rsplit(' ', 1)[0].removesuffix(' by')}"
+        metric = reported.METRICS[entry.metric.partition("_")[0]]
+        rows = found.setdefault(f"{metric.words}{kind} ({metric.unit})", {})
+        row = rows.setdefault((recipe.name, entry.data), Row(recipe.name, recipe.chapter, DATA.get(entry.data, entry.data)))
+        row.cells[head] = entry
+    return {title: list(rows.values()) for title, rows in found.items()}
+
+
+def _band(entry: results.Comparison) -> tuple[str, str]:
+    """Colour and words of a figure's gap."""
+    if entry.recorded is None:
+        return "transparent", "not run yet"
+    gap = behind(entry)
+    if gap is None:
+        return NO_AIM, "the paper shows here how the network fails"
+    return BANDS[sum(gap > limit for limit in LIMITS[entry.unit])]
+
+
+def _cell(entry: results.Comparison | None) -> str:
+    if entry is None:
+        return "<td></td>"
+    colour, words = _band(entry)
+    if entry.recorded is None:
+        return f'<td title="{words}">{entry.paper:.2f}&#8239;/&#8239;–</td>'
+    told = f'title="{words} ({entry.gap:+.2f} {entry.unit})" style="background:{colour};color:#111"'
+    return f"<td {told}>{entry.paper:.2f}&#8239;/&#8239;{entry.recorded:.2f}</td>"
+
+
+def _section(title: str, rows: Sequence[Row]) -> str:
+    heads = sorted({head for row in rows for head in row.cells}, key=lambda head: [float(n) for n in re.findall(r"[0-9.]+", head)])
+    top = "".join(f'<th scope="col">{html.escape(head)}</th>' for head in ("network", "data", *heads, "trained"))
+    lines = []
+    for row in rows:
+        name = html.escape(row.network)
+        link = f'<a href="{row.chapter}.html">{name}</a>' if row.chapter else name
+        cells = "".join(_cell(row.cells.get(head)) for head in heads)
+        cells += f'<td style="white-space:nowrap">{row.trained}</td>'
+        lines.append(f'<tr><th scope="row">{link}</th><td>{html.escape(row.data)}</td>{cells}</tr>')
+    caption = f'<caption style="caption-side:top;text-align:left;font-weight:bold">{html.escape(title)}: paper / ours</caption>'
+    return f'<table class="dataframe">{caption}<thead><tr>{top}</tr></thead><tbody>{"".join(lines)}</tbody></table>'
+
+
+def legend(units: Sequence[str]) -> str:
+    """What the colours mean, as HTML."""
+    words = []
+    for number, (colour, name) in enumerate(BANDS):
+        last = number == len(BANDS) - 1
+        limit = " or ".join(f"{LIMITS[unit][min(number, 2)]:g} {unit}" for unit in units)
+        words.append((colour, f"{name}: {'more than' if last else 'at most'} {limit} below the paper"))
+    words.append((NO_AIM, "no aim: the paper shows here how the network fails"))
+    patch = '<span style="display:inline-block;width:1em;height:1em;border:1px solid #888;vertical-align:-0.15em;background:{}"></span>'
+    return "<p>" + " &emsp; ".join(f"{patch.format(colour)} {text}" for colour, text in words) + "</p>"
+
+
+class Page:
+    """HTML for the end of a cell, with a text for where there is none."""
+
+    def __init__(self, content: str, text: str):
+        self.content, self.text = content, text
+
+    def _repr_mimebundle_(self, include=None, exclude=None):
+        return {"text/html": self.content, "text/plain": self.text}
+
+
+def overview(names: list[str] | None = None) -> Page:
+    """All published figures and ours: a row for each network and data set, the gap as colour, and what was not run with its command."""
+    found = entries(names)
+    units = list(dict.fromkeys(entry.unit for entry in found))
+    missing = dict.fromkeys(entry.recipe for entry in found if entry.recorded is None)
+    parts = [legend(units), *(_section(title, rows) for title, rows in sections(names).items())]
+    if missing:
+        named = ", ".join(html.escape(recipes.named(recipe).title) for recipe in missing)
+        parts.append(f"<p>Not run yet: {named}. <code>course reproduce --what {' '.join(missing)}</code> does it.</p>")
+    return Page("\n".join(parts), f"{len(found)} published figures, {sum(e.recorded is not None for e in found)} beside one of ours.")
+
+
+def gaps(names: list[str] | None = None) -> plots.Shown:
+    """A dot for each figure: by how much ours is above or below the paper's, a line for each network."""
+    by_network: dict[str, list[results.Comparison]] = {}
+    for entry in entries(names):
+        if behind(entry) is not None:
+            by_network.setdefault(recipes.named(entry.recipe).name, []).append(entry)
+    drawn, axes = plots.figure(7.5, 0.9 + 0.32 * len(by_network))
+    data = list(dict.fromkeys(entry.data for found in by_network.values() for entry in found))
+    for number, name in enumerate(data):
+        points = [(-behind(e), y) for y, found in enumerate(by_network.values()) for e in found if e.data == name]
+        axes.plot(*zip(*points, strict=True), "o", color=plots.COLORS[number % len(plots.COLORS)], alpha=0.75, label=DATA.get(name, name))
+    axes.axvline(0, color="black", linewidth=1)
+    axes.set_yticks(range(len(by_network)), list(by_network))
+    axes.invert_yaxis()
+    axes.set_xlabel("ours above (right) or below (left) the paper, dB or points of %")
+    axes.legend(ncols=len(data), loc="lower center", bbox_to_anchor=(0.5, 1.0))
+    told = [f"{name} {-max(map(behind, found)):+.2f} to {-min(map(behind, found)):+.2f}" for name, found in by_network.items()]
+    return plots.show(drawn, f"Gaps to the papers' figures by network: {'; '.join(told)}.")
+
+
+# --- the other tables -----------------------------------------------------------------------------------------------------
+
+
+def several_seeds(metrics: Mapping[str, str] = SEEDS):
     """The records of several seeds that have these metrics, in percent: mean and 95 % interval of each."""
     rows = []
     for recipe, preset in results.recorded():
         for name, values in results.read(recipe, preset).get("per_seed", {}).items():
-            if not set(metrics) <= set(values) or len(values[metrics[0]]) < 2:
+            if not set(metrics) <= set(values) or len(values[next(iter(metrics))]) < 2:
                 continue
             overlap = recipes.find(recipe, preset)[1].tests[name].overlap
             shown = [results.interval(list(values[metric].values()), overlap=overlap) for metric in metrics]
-            rows.append([f"`{recipe}`", name, *(f"{mean:.1f} ± {half:.1f}" for mean, half in shown)])
-    return plots.table(["recipe", "data", *metrics], rows)
+            rows.append([recipes.named(recipe).title, DATA.get(name, name), *(f"{mean:.1f} ± {half:.1f}" for mean, half in shown)])
+    return plots.table(["network", "data", *metrics.values()], rows)
 
 
 def runs():
@@ -49,14 +213,19 @@ def runs():
     rows = []
     for recipe, preset in results.recorded():
         record = results.read(recipe, preset)
-        settings, plan = record["settings"], recipes.find(recipe, preset)[1].settings
+        settings, found = record["settings"], recipes.named(recipe)
         seeds = len(record["seed"]) if isinstance(record["seed"], list) else 1
-        share = record["steps"] * settings["batch_size"] / seeds / recipes.budget(plan)
+        share = record["steps"] * settings["batch_size"] / seeds / recipes.budget(_full(found, preset))
         rows.append([
-            f"`{recipe}`, {preset}", f"{record['steps']:,} × {settings['batch_size']}", f"{share:.1%}", f"{record['seconds'] / 3600:.2f}",
+            found.title, preset, f"{record['steps']:,} × {settings['batch_size']}", f"{share:.1%}", f"{record['seconds'] / 3600:.2f}",
             record["device"], record["precision"], record.get("note") or "–",
         ])  # fmt: skip
-    return plots.table(["recipe", "steps × batch", "of the preset's budget", "hours", "device", "precision", "note"], rows)
+    return plots.table(["network", "preset", "steps × batch", "of the paper's budget", "hours", "device", "precision", "note"], rows)
+
+
+def _full(recipe: Recipe, preset: str):
+    """The settings with the whole budget of a run: the paper's, where there are any."""
+    return recipe.presets["paper" if preset in results.FOR_THE_PAPER else preset].settings
 
 
 def benchmarks() -> dict[str, dict]:

@@ -196,11 +196,13 @@ def test_table():
 
 
 def test_table_of_comparisons():
-    record = {"title": "toy", "short": True, "about": {"recipe": "toy"}, "metrics": {"set12": {"psnr": 30.0}},
+    record = {"title": "toy", "short": True, "about": {"recipe": "toy", "preset": "paper"}, "metrics": {"set12": {"psnr": 30.0}},
               "paper": {"set12": {"psnr": {"value": 30.436, "protocol": "quantised"}}}}  # fmt: skip
-    rows = tables.comparisons([record, {**record, "title": "full", "short": False}]).data.splitlines()[2:]
+    others = [{**record, "title": "full", "short": False}, {**record, "about": {"recipe": "toy", "preset": "laptop"}}]
+    rows = tables.comparisons([record, *others]).data.splitlines()[2:]
     assert rows == ["| toy | set12 | psnr | 30.44 | 30.00 | -0.44 | short run |",
-                    "| full | set12 | psnr | 30.44 | 30.00 | -0.44 | full |"]  # fmt: skip
+                    "| full | set12 | psnr | 30.44 | 30.00 | -0.44 | full |",
+                    "| toy | set12 | psnr | 30.44 | 30.00 | -0.44 | preset laptop |"]  # fmt: skip
 
 
 @pytest.mark.parametrize("what", [dncnn.DnCNN, dncnn.loss])

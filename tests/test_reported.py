@@ -45,3 +45,17 @@ def test_everything_that_recipes_and_records_have_is_in_the_table():
         names |= {metric for figures in results.read(*run)["metrics"].values() for metric in figures}
     assert len(names) > 60
     assert {reported.named(name).unit for name in names} == {"dB", "%"}
+
+
+@pytest.mark.parametrize(
+    ("name", "condition", "sigma"),
+    [("psnr", "", 0), ("psnr_7.5", "with noise of σ = 7.5", 7.5), ("clamped_10", "with noise of σ = 10", 10),
+     ("pixels_eer_25", "with noise of σ = 25", 25),
+     ("input_x2", "after bicubic reduction by 2", 0), ("psnr_photons30", "with 30 photons at white", 0)],
+)  # fmt: skip
+def test_conditions(name, condition, sigma):
+    assert (reported.condition(name), reported.sigma_255(name)) == (condition, sigma)
+
+
+def test_help_names_every_metric():
+    assert all(f"  {name}" in reported.explained() for name in reported.METRICS)

@@ -15,9 +15,9 @@ REPOSITORY = Path(course_lib.__file__).resolve().parents[1]
 
 @pytest.fixture
 def home(home):
-    """A home with the committed record of DnCNN-S and no other."""
+    """A home with the committed record of DnCNN-S, or one of them, and no other."""
     (home / "data" / "results").mkdir()
-    shutil.copy(REPOSITORY / "data" / "results" / "dncnn_s.paper.json", home / "data" / "results")
+    shutil.copy(min((REPOSITORY / "data" / "results").glob("dncnn_s.*.json")), home / "data" / "results")
     return home
 
 
@@ -33,29 +33,77 @@ def test_recorded_figures_are_those_of_the_record(home):
     assert recorded == {(d, "psnr"): record["metrics"][d]["psnr"] for d in ("bsd68", "set12")}
 
 
-def test_a_run_that_was_not_made_has_its_command(home):
-    [entry] = [e for e in reproduction.entries(["dncnn_3"]) if (e.data, e.metric) == ("set5", "psnr_x3")]
-    assert (entry.paper, entry.recorded, entry.command) == (33.75, None, "course train dncnn_3 --preset paper --record")
-    text = reproduction.table(["dncnn_3"]).data
-    assert text.count("not run") == 6 and text.count("`course train dncnn_3 --preset paper --record`") == 1
+def test_every_published_figure_has_one_cell_of_the_table(home):
+    rows = [row for section in reproduction.sections().values() for row in section]
+    shown = [(entry.recipe, entry.data, entry.metric) for row in rows for entry in row.cells.values()]
+    assert len(shown) == len(set(shown)) and set(shown) == {(e.recipe, e.data, e.metric) for e in reproduction.entries()}
+    content = reproduction.overview().content
+    assert content.count("&#8239;/&#8239;") == len(shown)
+    assert content.count("/&#8239;–") == sum(e.recorded is None for e in reproduction.entries())
 
 
-def test_the_table_says_which_runs_are_short(home):
-    text = reproduction.table(["dncnn_s"]).data
+def test_networks_of_one_sigma_each_share_a_row(home):
+    sections = reproduction.sections(["dncnn_s15", "dncnn_s", "dncnn_s50", "dncnn_3"])
+    assert list(sections) == ["PSNR of the restored images (dB)", "PSNR of the restored images, after bicubic reduction (dB)"]
+    first, *others = sections["PSNR of the restored images (dB)"]
+    assert (first.network, first.chapter, first.data) == ("DnCNN-S", "08_dncnn", "BSD68")
+    assert list(first.cells) == ["σ = 15", "σ = 25", "σ = 50"] and first.cells["σ = 25"].recipe == "dncnn_s"
+    assert [(row.network, row.data) for row in others] == [("DnCNN-S", "Set12"), ("DnCNN-3", "BSD68")]
     record = results.read("dncnn_s")
-    assert f"| `dncnn_s` | bsd68 | psnr | dB | 29.23 | {record['metrics']['bsd68']['psnr']:.2f} |" in text
-    assert text.count("short run") == (2 if record["short"] else 0)
+    hours, preset = record["seconds"] / 3600, record["about"]["preset"]
+    assert first.trained == f"{hours:.1f} h ({preset})", "of the only one that is recorded"
+
+
+def test_the_table_is_for_a_person(home):
+    page = reproduction.overview()._repr_mimebundle_()["text/html"]
+    table = page[: page.index("Not run yet")]  # behind it stands the command, which needs the keys
+    assert '<a href="08_dncnn.html">DnCNN-S</a>' in table and table.count("background:#") > 6
+    raw = {*recipes.RECIPES, *(m for r in recipes.RECIPES.values() for d in r.paper.values() for m in d)} - {"psnr", "ffdnet"}
+    assert not [key for key in raw if f">{key}<" in table or f"{key} " in table]
+    for text in (reproduction.runs().data, reproduction.several_seeds().data):
+        assert "`" not in text and "_" not in text.replace("_shot", "") or "CPU" in text
+
+
+@pytest.mark.parametrize(
+    ("gap", "words"), [(-0.5, "reached"), (0.05, "reached"), (0.2, "close"), (0.5, "short of it"), (2.0, "far from it")]
+)
+def test_colours_of_gaps(gap, words):
+    entry = results.Comparison("dncnn_s", "bsd68", "psnr", 30.0, "quantised", 30.0 - gap)
+    assert reproduction._band(entry)[1] == words
+    assert f"{words} ({-gap:+.2f} dB)" in reproduction._cell(entry)
+
+
+def test_what_is_missing_and_what_is_no_aim_have_no_gap(home):
+    [entry] = [e for e in reproduction.entries(["dncnn_3"]) if (e.data, e.metric) == ("set5", "psnr_x3")]
+    assert (entry.paper, entry.recorded, reproduction.behind(entry)) == (33.75, None, None)
+    assert reproduction._band(entry)[1] == "not run yet" and "33.75" in reproduction._cell(entry)
+    fails = results.Comparison("dncnn_30", "bsd68", "clamped_70", 15.21, "clamped", 17.0)
+    assert reproduction.behind(fails) is None and reproduction._band(fails)[0] == reproduction.NO_AIM
+    page = reproduction.overview(["dncnn_3"])
+    assert "<code>course reproduce --what dncnn_3</code>" in page.content
+    assert page.text == "6 published figures, 0 beside one of ours."
+
+
+def test_the_summary_and_the_picture_are_of_the_same_gaps(home):
+    record = results.read("dncnn_s")["metrics"]
+    lacking = [29.23 - record["bsd68"]["psnr"], 30.436 - record["set12"]["psnr"]]
+    [(unit, found)] = reproduction.summary().items()
+    assert unit == "dB" and found["figures"] == 2
+    assert found["mean"] == found["median"] == pytest.approx(sum(lacking) / 2) and found["worst"] == pytest.approx(max(lacking))
+    shown = reproduction.gaps()
+    assert shown.alt == f"Gaps to the papers' figures by network: DnCNN-S {-max(lacking):+.2f} to {-min(lacking):+.2f}."
+    assert shown.content[:4] == b"RIFF"
 
 
 def test_runs(home):
     record = results.read("dncnn_s")
     text = reproduction.runs().data
-    assert "`dncnn_s`" in text and record["device"] in text and record["note"] in text
+    assert "DnCNN-S: 17 layers" in text and record["device"] in text and record["note"] in text
     assert f"{record['steps']:,} × {record['settings']['batch_size']}" in text
 
 
 def test_an_altered_record_is_not_shown(home):
-    file = results.path("dncnn_s", "paper")
+    file = results.path("dncnn_s", results.best("dncnn_s"))
     content = json.loads(file.read_text(encoding="utf-8"))
     content["metrics"]["bsd68"]["psnr"] = 29.2
     file.write_text(json.dumps(content), encoding="utf-8")
@@ -81,10 +129,10 @@ def test_growth_reads_what_bench_writes():
 
 
 def test_records_of_several_seeds_are_shown_with_their_intervals():
-    shown = reproduction.several_seeds(("eer_0",)).data.splitlines()[2:]
+    shown = reproduction.several_seeds({"eer_0": "EER"}).data.splitlines()[2:]
     for recipe, preset in results.recorded():
         record = results.read(recipe, preset)
-        lines = [line for line in shown if line.startswith(f"| `{recipe}` | {preset} |")]
+        lines = [line for line in shown if line.startswith(f"| {recipes.named(recipe).title} | {reproduction.DATA.get(preset, preset)} |")]
         assert len(lines) == ("per_seed" in record)
         if lines:
             overlap = {"faces": 10 / 30, "digits": 3 / 7}[preset]

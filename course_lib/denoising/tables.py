@@ -11,7 +11,7 @@ def comparisons(records: Sequence[dict]):
     """The table "paper / recorded / gap" of recorded runs, in dB: a row for each figure that both have."""
     rows = [
         [record["title"], row.data, row.metric, f"{row.paper:.2f}", f"{row.recorded:.2f}", f"{row.gap:+.2f}",
-         "short run" if record["short"] else "full"]
+         "preset laptop" if row.preset == "laptop" else "short run" if record["short"] else "full"]
         for record in records
         for row in results.compare(record)
     ]  # fmt: skip

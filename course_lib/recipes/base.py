@@ -87,14 +87,20 @@ class Preset:
 class Recipe:
     """A method, ready to run."""
 
-    title: str
+    title: str  # its name, and after a colon what it is
     method: Method
     network: Callable[..., nn.Module]  # network(settings, seed=..., and what else the preset needs)
     presets: Mapping[str, Preset]
     paper: Mapping[str, Mapping[str, dict]] = field(default_factory=dict)  # data set -> metric -> value, protocol
     fails: tuple[str, ...] = ()  # metrics of published figures that show where the method fails: to reach them is no aim
+    chapter: str = ""  # of the book that explains it, such as 08_dncnn
     seeds: int = 1  # with how many a record is made
     ships: bool = True  # do weights come with a record?
+
+    @property
+    def name(self) -> str:
+        """For a person: the title up to its colon."""
+        return self.title.partition(":")[0]
 
     def folded(self, model: nn.Module) -> nn.Module:
         """A copy in evaluation mode, in the form that is shipped: without batch normalisation where the method folds it away."""

@@ -125,7 +125,7 @@ def dncnn_s(sigma_255: float, *, bsd68: float, set12: float) -> Recipe:
     tests, sigma = at_sigmas(sigma_255), (sigma_255, sigma_255)
     return Recipe(
         title=f"DnCNN-S: 17 layers, trained for σ = {sigma_255:g}",
-        method=dncnn,
+        chapter="08_dncnn", method=dncnn,
         network=dncnn.DnCNN,
         presets={
             "quick": Preset(settings=dncnn.Settings(**QUICK, sigma_255=sigma), data=images("photos"), tests=benchmarks(["photos"], tests)),
@@ -141,7 +141,7 @@ def trained_up_to(title: str, method: Method, network: type[nn.Module], sigma_25
     tests, trained = beyond(method), {"sigma_255": (0.0, sigma_255)}
     return Recipe(
         title=title,
-        method=method,
+        chapter="10_blind_and_real", method=method,
         network=network,
         presets={
             "quick": Preset(settings=method.Settings(**QUICK_BEYOND, **trained), data=images("photos"),
@@ -160,7 +160,7 @@ def ffdnet_recipe(title: str, train_on: str, paper: dict[str, dict[str, float]],
     channels = {"channels": 3} if color else {}
     return Recipe(
         title=title,
-        method=ffdnet,
+        chapter="09_ffdnet", method=ffdnet,
         network=ffdnet.FFDNet,
         presets={
             "quick": Preset(settings=ffdnet.Settings(**QUICK_FFDNET, **channels), data=images("photos", color=color),
@@ -196,7 +196,7 @@ def gradual_recipe(title: str, on: Sequence[str], *, start: str = "", peak: floa
         embedded = ("photos", "sheets", "pages")
         presets["quick"] = Preset(settings=gradual.Settings(**QUICK_GRADUAL, peak=peak), data=images(*embedded),
                                   tests=benchmarks(embedded, tests))  # fmt: skip
-    return Recipe(title=title, method=gradual, network=gradual.GradualDenoiser, presets=presets)
+    return Recipe(title=title, chapter="11_inside_the_denoiser", method=gradual, network=gradual.GradualDenoiser, presets=presets)
 
 
 # --- the recipes ----------------------------------------------------------------------------------------------------------
@@ -207,7 +207,7 @@ RECIPES: dict[str, Recipe] = {
     "dncnn_s50": dncnn_s(50.0, bsd68=26.23, set12=27.178),
     "dncnn_b": Recipe(
         title="DnCNN-B: 20 layers, blind, trained for σ in [0, 55]",
-        method=dncnn,
+        chapter="08_dncnn", method=dncnn,
         network=dncnn.DnCNN,
         presets={
             "quick": Preset(settings=dncnn.Settings(**QUICK, sigma_255=(0.0, 55.0)), data=images("photos"),
@@ -227,7 +227,7 @@ RECIPES: dict[str, Recipe] = {
     ),
     "dncnn_3": Recipe(
         title="DnCNN-3: 20 layers for Gaussian noise, super-resolution and JPEG deblocking",
-        method=dncnn,
+        chapter="08_dncnn", method=dncnn,
         network=dncnn.DnCNN,
         presets={
             # a batch of 9 has each of the nine degradations once
@@ -248,7 +248,7 @@ RECIPES: dict[str, Recipe] = {
     ),
     "cdncnn_b": Recipe(
         title="CDnCNN-B: DnCNN-B for colour images",
-        method=dncnn,
+        chapter="08_dncnn", method=dncnn,
         network=dncnn.DnCNN,
         presets={
             "quick": Preset(settings=dncnn.Settings(**QUICK, channels=3, sigma_255=(0.0, 55.0)), data=images("photos", color=True),
@@ -261,11 +261,11 @@ RECIPES: dict[str, Recipe] = {
         },
         paper=published({"quantised": {"cbsd68": {"psnr_15": 33.89, "psnr_25": 31.23, "psnr_35": 29.58, "psnr_50": 27.92}}}),
     ),
-    "dncnn_30": trained_up_to("DnCNN, 20 layers, blind, trained for σ in [0, 30]", dncnn, dncnn.DnCNN, 30.0,
+    "dncnn_30": trained_up_to("DnCNN for σ up to 30: 20 layers, blind", dncnn, dncnn.DnCNN, 30.0,
                               (33.78, 28.37, 18.84, 15.21, 12.91)),
-    "bfcnn_30": trained_up_to("BF-CNN: bias-free, trained for σ in [0, 30]", bfcnn, bfcnn.BFCNN, 30.0,
+    "bfcnn_30": trained_up_to("BF-CNN for σ up to 30: bias-free, 20 layers", bfcnn, bfcnn.BFCNN, 30.0,
                               (33.67, 28.25, 26.05, 24.68, 23.26)),
-    "bfcnn": trained_up_to("BF-CNN: bias-free, trained for σ in [0, 55]", bfcnn, bfcnn.BFCNN, 55.0,
+    "bfcnn": trained_up_to("BF-CNN for σ up to 55: bias-free, 20 layers", bfcnn, bfcnn.BFCNN, 55.0,
                            (33.72, 28.31, 26.18, 24.88, 23.57)),
     "ffdnet": ffdnet_recipe("FFDNet: told the noise level, σ in [0, 75]", "bsd400", {
         # the second line and those on Set12 are by the authors of NN3D
@@ -287,7 +287,7 @@ RECIPES: dict[str, Recipe] = {
     "gradual_poisson": gradual_recipe("Gradual denoising, class-agnostic, Poisson noise of peak 8", tuple(CLASSES), peak=8.0),
     "cbdnet": Recipe(
         title="CBDNet: estimates the noise of a camera, and removes it",
-        method=cbdnet,
+        chapter="10_blind_and_real", method=cbdnet,
         network=cbdnet.CBDNet,
         presets={
             "quick": Preset(settings=cbdnet.Settings(**QUICK_CBDNET), data=images("photos", color=True),

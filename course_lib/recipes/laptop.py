@@ -18,8 +18,9 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from course_lib.recipes import denoising
 from course_lib.recipes.base import Preset, Recipe, Source
+from course_lib.recipes.denoising import CLASSES
+from course_lib.recipes.denoising import RECIPES as DENOISERS
 
 LAPTOP = dict(
     batch_size=16, patch_size=40,  # of large batches a step takes eight times as long, and learns hardly more
@@ -53,7 +54,7 @@ CHANGES: Mapping[str, Mapping[str, Any]] = {
     "gradual_poisson": {**LAPTOP, "steps": 16_000, "centred": True},
     # a network that is trained already: fewer steps, and smaller ones
     **{f"gradual_{name}": {**LAPTOP, "steps": 3_000, "centred": True, "learning_rate": 2e-4, "muon_learning_rate": 2e-3}
-       for name in denoising.CLASSES},
+       for name in CLASSES},
 }  # fmt: skip
 """Recipe -> what differs from its preset ``paper``."""
 
@@ -67,6 +68,6 @@ def on_a_laptop(paper: Preset, changes: Mapping[str, Any]) -> Preset:
 RECIPES: dict[str, Recipe] = {
     name: replace(recipe, presets={**recipe.presets, "laptop": on_a_laptop(recipe.presets["paper"], CHANGES[name])})
     if name in CHANGES else recipe
-    for name, recipe in denoising.RECIPES.items()
+    for name, recipe in DENOISERS.items()
 }  # fmt: skip
 """The recipes of denoising, with that preset."""

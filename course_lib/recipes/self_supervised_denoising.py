@@ -44,7 +44,7 @@ def noise2noise_recipe(kind: str, target: str = "noisy", **quick) -> Recipe:
     settings = noise2noise.Settings
     return Recipe(
         title=f"{'Noise2Noise' if target == 'noisy' else 'The U-Net of Noise2Noise with clean targets'}: {kind} noise",
-        method=noise2noise,
+        chapter="12_noise2noise", method=noise2noise,
         network=noise2noise.UNet,
         presets={
             "quick": Preset(settings=settings(**{**QUICK_N2N, **trained, **quick}), data=images("photos"),
