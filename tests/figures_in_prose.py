@@ -51,8 +51,9 @@ FIGURES: dict[str, dict[str, float | Beside | Said]] = {
     "08_dncnn": {
         "6 dB": 20 * log10(2),
         "20.2 dB": noisy(25),
-        "5 dB": Beside("at[ours][50] < at[rival][50] - 5"),
+        "5 dB": Beside("lead[25] - lead[50] > 5"),
         "0.14 dB": paper("dncnn_b", "bsd68", "psnr_25") - paper("dncnn_3", "bsd68", "psnr_25"),
+        "29.48 dB": Said("the paper on DRUNet"),
     },
     "09_ffdnet": {
         "0.04 dB": paper("dncnn_s", "bsd68", "psnr") - paper("ffdnet", "bsd68", "psnr_25"),
