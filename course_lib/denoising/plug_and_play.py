@@ -91,10 +91,12 @@ class Blur:
         return observed
 
     def agree(self, observed: Tensor, near: Tensor, alpha: float) -> Tensor:
-        r"""In the Fourier domain :math:`(\bar K Z + \alpha V) / (|K|^2 + \alpha)`; shapes as in :class:`Forward`."""
+        r"""In the Fourier domain :math:`(\bar K Z + \alpha V) / (|K|^2 + \alpha)`; as :class:`Forward`,
+        images ``(B, C, H, W)``.
+        """
         k = self.spectrum(observed)
-        solved = (k.conj() * torch.fft.rfft2(observed) + alpha * torch.fft.rfft2(near)) / (k.abs().square() + alpha)
-        return _real(solved, observed)
+        z, v = torch.fft.rfft2(observed), torch.fft.rfft2(near)
+        return _real((k.conj() * z + alpha * v) / (k.abs().square() + alpha), observed)
 
 
 @dataclass(frozen=True)
