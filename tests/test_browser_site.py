@@ -21,6 +21,9 @@ KNOWN = (  # harmless words of the theme
     "Got invalid theme mode: . Resetting to auto.",  # the first visit has no choice of light or dark yet
 )
 RANGE, IMAGE, TITLES = ".noise-lab input[type=range]", ".noise-lab canvas", ".noise-lab .lab-live .lab-titles"
+TALLEST = 15_000  # pixels of a chapter at 1366 wide with its solutions closed: what one reads at a sitting
+TALLER = ("10_blind_and_real", "11_inside_the_denoiser")  # are to be shortened
+LENGTHS = [path.stem for path in sorted((browser.ROOT / "book").glob("[0-9][0-9]_*.md")) if path.stem not in TALLER]
 API = ("api/index", "api/ground_floor", "api/metric_learning", "api/denoising", "api/roof")
 BY_KEYBOARD = 500  # Tab presses after which something cannot be reached
 
@@ -353,6 +356,15 @@ def test_formulas_and_alternative_texts(chapter, address, visit):
             assert text and len(text.split()) >= 4, f"{text!r} says nothing about its picture"
             assert not re.search(r"\.(png|webp|svg|jpe?g)\b|[0-9a-f]{16}", text), f"{text!r} is the name of a file"
         assert images.evaluate_all("all => all.every(e => e.complete && e.naturalWidth > 0)")
+
+
+@pytest.mark.parametrize("chapter", LENGTHS)
+def test_a_chapter_is_not_too_long(chapter, site, visit):
+    with visit(f"{site.as_uri()}/{chapter}.html", viewport={"width": 1366, "height": 768}) as page:
+        page.locator("article .solution button.toggle-button").first.wait_for()
+        formulas = page.locator("article .math").count()
+        page.wait_for_function("n => document.querySelectorAll('article .math mjx-container svg').length >= n", arg=formulas)
+        assert page.evaluate("document.documentElement.scrollHeight") <= TALLEST
 
 
 @pytest.mark.parametrize("chapter", CHAPTERS + WITH_FIGURES)
