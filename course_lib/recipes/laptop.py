@@ -1,9 +1,11 @@
-"""The preset ``laptop`` of the denoisers: network, loss and data of the paper, and all else chosen to learn in hours on two cores.
+r"""The preset ``laptop`` of the denoisers: network, loss and data of the paper, and all else chosen to learn in hours on two cores.
 
 The paper's protocol takes days there. A run of the same number of hours with its settings stops in the middle of a schedule that was
 made for days. What is changed here was measured with DnCNN-S at σ = 25 (17 layers, 64 channels), four minutes on two cores, one seed:
 PSNR on Set12's seven small images, and on a quarter of BSD68.
 
+==========================================================  =========  =========
+\                                                           Set12      BSD68
 ==========================================================  =========  =========
 batch normalisation, He's start, AdamW                      25.26 dB   25.62 dB
 batch normalisation, He's start, Muon                       29.25 dB   28.41 dB
@@ -23,7 +25,7 @@ from course_lib.recipes.denoising import CLASSES
 from course_lib.recipes.denoising import RECIPES as DENOISERS
 
 LAPTOP = dict(
-    batch_size=16, patch_size=40,  # of large batches a step takes eight times as long, and learns hardly more
+    batch_size=16, patch_size=40,  # of 128 patches a step takes eight times as long
     optimizer="muon", muon_learning_rate=0.01,  # steps that are equally long in all directions of a kernel; for the 3×3 kernels inside
     learning_rate=1e-3, final_learning_rate=0.0, schedule="cosine",  # AdamW for first and last layer and biases; all rates end at zero
     warmup_steps=100,  # Muon's first steps are as long as all others, in directions of which it knows little yet
@@ -32,7 +34,7 @@ LAPTOP = dict(
 )  # fmt: skip
 PLAIN = {
     **LAPTOP,
-    "batch_norm": False,  # its statistics of 16 patches are noise, it takes a third of the time, and with …
+    "batch_norm": False,  # its statistics of 16 patches are noise, and with …
     "centred": True,  # … kernels that start orthogonal in their middle tap a deep network learns from the first step on without it
 }
 """For plain stacks of convolutions."""
