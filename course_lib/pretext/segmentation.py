@@ -1,0 +1,154 @@
+r"""Segmentation from pseudo-masks: a network that learns, pixel by pixel, what a classifier's activation maps suggest.
+
+Idea. The pseudo-mask m of an image is coarse and often wrong, but wrong in other ways on every image. A second network g that must
+answer for every pixel,
+
+.. math:: \ell = -\frac{1}{BHW} \sum_{b,h,w} \bigl[m \log \sigma(g(x)) + (1 - m) \log(1 - \sigma(g(x)))\bigr]_{bhw} ,
+
+cannot learn the errors that follow no rule, and keeps what they have in common. It sees whole images, with their background. Two more
+things are known for free: an image from after holds nothing illegal, so that its mask is empty; and a mirrored or relit scene has the
+mirrored mask.
+
+The classifier is held and not trained, and makes the masks of each batch as the batch comes.
+
+Source: WS², arXiv:2509.06485, and its code, where g is a SegFormer; G. Boracchi's lecture. The average precision of pixels is our
+addition: the authors report the mean intersection over union.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from course_lib import checks, metrics, rng
+from course_lib.batches import to_float
+from course_lib.data import Dataset
+from course_lib.frozen import Frozen
+from course_lib.labelled import LabelledPool
+from course_lib.plan import Plan
+from course_lib.pretext import activation_maps, before_after
+from course_lib.rng import Draws
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings(Plan):
+    """A small segmentation network on the pseudo-masks of a classifier."""
+
+    width: int = 24  # channels of the first layer
+    jitter: float = 0.4  # as of the classifier
+    flip: bool = True
+    scales: tuple[float, ...] = (1.0,)  # at which the classifier sees an image; the authors: 0.2, 0.5, 1, 2, 4, 6
+    mirrored: bool = False  # show it the mirror image too
+    steps: int = 8000
+    batch_size: int = 32
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.width < 1 or not 0 <= self.jitter < 1 or not self.scales or min(self.scales) <= 0:
+            raise ValueError(
+                f"width = {self.width}, jitter = {self.jitter}, scales = {self.scales}: width is at least 1, jitter lies in 0 to 1, "
+                "without 1, and there is at least one scale, all positive."
+            )
+
+
+class Segmenter(nn.Module):
+    """Convolutions down to a quarter of the size and up again, with what was there on the way down joined in: ``(B, 1, H, W)`` logits.
+
+    Args:
+        settings: ``width`` is used.
+        classifier: the one whose pseudo-masks it learns from.
+        seed: of the initial weights.
+    """
+
+    def __init__(self, settings: Settings, classifier: Frozen, *, seed: int = 0):
+        super().__init__()
+        width = settings.width
+        self.classifier = classifier
+        self.half = _layer(3, width, 5, 2)
+        self.quarter = nn.Sequential(_layer(width, 2 * width, 3, 2), _layer(2 * width, 2 * width, 3, 1), _layer(2 * width, 2 * width, 3, 1))
+        self.joined = _layer(3 * width, width, 3, 1)
+        self.head = nn.Conv2d(width, 1, 3, padding=1)
+        generator = rng.generator(seed, 0, 0, "initial weights")
+        for layer in self.modules():
+            if isinstance(layer, nn.Conv2d):
+                nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu", generator=generator)
+        nn.init.normal_(self.head.weight, std=0.01, generator=generator)
+        nn.init.zeros_(self.head.bias)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits ``(B, 1, H, W)``, float32, that a pixel of the images ``(B, 3, H, W)`` in [0, 1] is of an illegal object."""
+        half = self.half(images - 0.5)
+        up = F.interpolate(self.quarter(half), size=half.shape[-2:], mode="bilinear")
+        logits = self.head(self.joined(torch.cat([half, up], 1)))
+        return F.interpolate(logits, size=images.shape[-2:], mode="bilinear").float()
+
+
+def _layer(inputs: int, outputs: int, side: int, stride: int) -> nn.Sequential:
+    return nn.Sequential(nn.Conv2d(inputs, outputs, side, stride, side // 2, bias=False), nn.BatchNorm2d(outputs), nn.ReLU())
+
+
+def masked_cross_entropy(logits: Tensor, masks: Tensor) -> Tensor:
+    """Mean over all pixels of the binary cross-entropy: ``(B, 1, H, W)`` logits and boolean masks give a scalar.
+
+    Raises:
+        TypeError, ValueError: for tensors of another kind, or of two shapes.
+    """
+    checks.tensor(logits, "logits", ("B", "1", "H", "W"), of="floating", finite=False)
+    if checks.tensor(masks, "masks", ("B", "1", "H", "W"), of="booleans").shape != logits.shape:
+        raise ValueError(f"logits {tuple(logits.shape)} and masks {tuple(masks.shape)} differ in shape.")
+    return F.binary_cross_entropy_with_logits(logits, masks.to(logits))
+
+
+def prepare(found: Dataset, settings: Settings, seed: int = 0) -> LabelledPool:
+    """The pool of images ``(N, 3, H, W)`` before and after as they come; backgrounds that come as a class of their own are left out.
+
+    Raises:
+        TypeError, ValueError: as :func:`course_lib.pretext.before_after.prepare`.
+    """
+    brought = found.labels is not None and bool((found.labels == before_after.BACKGROUND).any())
+    return before_after.prepare(found, before_after.Settings(background="removed" if brought else "kept"))
+
+
+def batch(pool: LabelledPool, draws: Draws, settings: Settings) -> tuple[Tensor, Tensor]:
+    """(images ``(B, 3, H, W)`` in [0, 1], labels ``(B,)``), as of the classifier."""
+    return before_after.batch(pool, draws, settings)
+
+
+def step(model: nn.Module, batch: tuple[Tensor, Tensor], settings: Settings) -> tuple[Tensor, dict[str, Tensor]]:
+    """The loss against the pseudo-masks of a batch, and the share of its pixels that they mark, both scalars."""
+    images, labels = batch
+    with torch.no_grad():
+        maps = activation_maps.maps(
+            model.classifier.network, images, scales=settings.scales, mirrored=settings.mirrored
+        )
+        before = (labels == before_after.BEFORE)[:, None, None, None]
+        masks = activation_maps.pseudo_masks(maps) & before  # after there is nothing to mark
+    return masked_cross_entropy(model(images), masks), {"marked": masks.float().mean()}
+
+
+@torch.no_grad()
+def scores(model: nn.Module, images: Tensor, *, at_once: int = 200) -> Tensor:
+    """Logits ``(N, 1, H, W)`` of uint8 images ``(N, 3, H, W)``, on the CPU; a pixel is marked where they are positive."""
+    weight = next(model.parameters())
+    return torch.cat([model(to_float(part.to(weight.device))).cpu() for part in images.split(at_once)])
+
+
+def evaluate(model: nn.Module, images: Tensor, masks: Tensor, *, indices: Sequence[int] | None = None) -> list[float]:
+    """The IoU of each image in percent, 100 or 0 where nothing is to be found.
+
+    Args:
+        model: a segmentation network, in evaluation mode.
+        images: uint8 ``(N, 3, H, W)``.
+        masks: booleans ``(N, 1, H, W)``.
+        indices: numbers of the images to look at; None for all.
+
+    Raises:
+        TypeError, ValueError: for images or masks of another kind, number or size.
+    """
+    checks.tensor(images, "images", ("N", "C", "H", "W"), of="8-bit")
+    chosen = checks.indices(indices, len(images))
+    return (100 * metrics.iou(scores(model, images[chosen]) > 0, masks[chosen])).tolist()
