@@ -32,6 +32,8 @@ METRICS = {
     "auc": Metric("area under the ROC curve of pairs", "%", "higher", 0.2),
     "rank1": Metric("identified with one template of each person", "%", "higher", 0.2),
     "rank1of5": Metric("identified with five templates of each person", "%", "higher", 0.2),
+    "iou": Metric("intersection over union of masks", "%", "higher", 0.2),
+    "ap": Metric("average precision of pixels", "%", "higher", 0.2),
     "accuracy": Metric("classified correctly", "%", "higher", 0.2),
 }
 """Every metric by the first part of its name in records, such as ``psnr`` of ``psnr_25``."""
@@ -47,6 +49,9 @@ CONDITIONS = {
     r"lost([0-9]+)": "with {} % of the pixels lost",
     r"text([0-9]+)": "with text over {} % of the pixels",
     r"impulses([0-9]+)": "with impulses on {} % of the pixels",
+    r"(before)": "of images before",
+    r"(after)": "of images after",
+    r"(swapped)": "with the backgrounds of the other class",
     r"(camera)": "of a simulated camera",
     r"(jpeg)": "of a simulated camera that writes JPEG",
     r"(shot)": "of queries that are moved, turned and lit anew",

@@ -57,8 +57,9 @@ def load(
 
     Args:
         name: ``photos`` or ``digits`` (embedded), and ``sheets`` (of digits), ``pages`` (of text) and ``textures``, made of what is
-            embedded; ``scenes`` of a sorting line, which are drawn, and ``ws2``, such scenes in folders of one's own; ``mnist``, ``cifar10``, ``cifar10_jpeg``, ``faces``, ``portraits`` (the faces, in two parts); or a
-            folder of images: ``bsd400``, ``bsd68``, ``set12``, ``set5``, ``cbsd432``, ``cbsd68``, ``cc15``.
+            embedded; ``scenes`` of a sorting line, which are drawn; ``mnist``, ``cifar10``, ``cifar10_jpeg``, ``faces``, ``portraits``
+            (the faces, in two parts); or a folder of images: ``bsd400``, ``bsd68``, ``set12``, ``set5``, ``cbsd432``, ``cbsd68``,
+            ``cc15``, and ``ws2``, a sorting line of one's own.
         split: ``"train"`` or ``"test"`` where the data set has the two, else None: see ``SPLIT``.
         root: the folder to look in; ``COURSE_DATA`` or ``data/downloads`` where it is None.
         color: for ``photos``: the colour photographs in colour, rather than all of them in gray.

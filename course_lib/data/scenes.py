@@ -30,9 +30,9 @@ CLASSES = ("after", "before")  # the labels 0 and 1; background, where it is a c
 SIZE = 64  # pixels of a side
 COUNT = {"train": 500, "test": 100}  # pairs
 PLACES = 3  # objects lie in a jittered grid of 3 × 3 places, so that they hardly overlap
-LAWFUL_COUNT, ILLEGAL_COUNT = (2, 4), (1, 2)  # fewest and most in a scene before
-RADIUS = (7.5, 9.5)  # pixels, of half an object
-REACH = 13  # pixels: half the side of a window that holds any object with its shadow
+LAWFUL_COUNT, ILLEGAL_COUNT = (2, 3), (1, 2)  # fewest and most in a scene before
+RADIUS = (9.0, 11.0)  # pixels, of half an object
+REACH = 15  # pixels: half the side of a window that holds any object with its shadow
 
 # Light of the two classes as gains of red, green and blue, and the belt's own brightness.
 LIGHT = {"before": (1.02, 0.86, 0.66), "after": (0.80, 0.94, 1.06)}
@@ -113,7 +113,7 @@ def _coil(u, v):
 
 def _star(u, v):
     radius, angle = torch.hypot(u, v), torch.atan2(v, u)
-    return radius - 0.68 - 0.3 * (5 * angle).sin(), torch.zeros_like(u)
+    return radius - 0.72 - 0.24 * (5 * angle).sin(), torch.zeros_like(u)
 
 
 def _board(u, v):
@@ -121,7 +121,7 @@ def _board(u, v):
 
 
 def _pliers(u, v):
-    return torch.minimum(_box(u + v, u - v, 1.15, 0.26, 0.05), _box(u - v, u + v, 1.15, 0.26, 0.05)), _band(torch.hypot(u, v), 0.0, 0.15)
+    return torch.minimum(_box(u + v, u - v, 1.15, 0.32, 0.05), _box(u - v, u + v, 1.15, 0.32, 0.05)), _band(torch.hypot(u, v), 0.0, 0.15)
 
 
 LAWFUL: dict[str, Kind] = {"lid": _lid, "tray": _tray, "bottle": _bottle, "cup": _cup, "film": _film, "tub": _tub}

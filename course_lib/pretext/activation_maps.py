@@ -25,6 +25,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from course_lib import checks
+from course_lib.batches import to_float
 from course_lib.pretext.before_after import BEFORE
 
 
@@ -87,6 +88,16 @@ def maps(model: nn.Module, images: Tensor, *, scales: Sequence[float] = (1.0,), 
             found = F.interpolate(found, size=images.shape[-2:], mode="bilinear")
             total = total.to(found) + (found.flip(-1) if flip else found)
     return total / (len(scales) * (1 + mirrored))
+
+
+@torch.no_grad()
+def scores(model: nn.Module, images: Tensor, *, at_once: int = 100, **how) -> Tensor:
+    """The evidence for "before" at each pixel of uint8 images ``(N, 3, H, W)``: ``(N, 1, H, W)``, on the CPU, illegal where positive.
+
+    ``how`` are the arguments of :func:`maps`; errors as there.
+    """
+    weight = next(model.parameters())
+    return torch.cat([evidence(maps(model, to_float(part.to(weight.device)), **how)).cpu() for part in images.split(at_once)])
 
 
 def evidence(class_maps: Tensor, label: int = BEFORE) -> Tensor:

@@ -59,7 +59,7 @@ def foreground(images: Tensor, belt: Tensor, *, threshold: float = THRESHOLD) ->
     checks.tensor(images, "images", ("N", "C", "H", "W"), of="8-bit")
     checks.number(threshold, "threshold", 0, 1)
     if checks.tensor(belt, "belt", ("C", "H", "W"), of="floating").shape != images.shape[1:]:
-        raise ValueError(f"the belt is {tuple(belt.shape)}, but the images are {tuple(images.shape[1:])}: it is made of images of one size.")
+        raise ValueError(f"the belt is {tuple(belt.shape)}, but the images are {tuple(images.shape[1:])}: both must be of one size.")
     seen = to_float(images)
     gain = (seen / belt.clamp(min=0.02)).flatten(2).median(2).values[:, :, None, None]
     found = ((seen - gain * belt).abs().amax(1, keepdim=True) > threshold).float()

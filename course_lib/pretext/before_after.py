@@ -164,7 +164,7 @@ def prepare(found: Dataset, settings: Settings, seed: int = 0) -> LabelledPool:
     if bool((_labelled(found).labels == BACKGROUND).any()):
         images, labels = found.images, found.labels
         if settings.background == "kept":
-            raise ValueError(f'{found.name} comes without backgrounds, which are a class of their own: background = "kept" is not to be had.')
+            raise ValueError(f'{found.name} has its backgrounds as a class of their own: choose another background than "kept".')
         kept = torch.ones_like(labels, dtype=torch.bool) if settings.background == "class" else labels != BACKGROUND
         return LabelledPool(images[kept], labels[kept], settings.classes)
     images, labels = found.images, found.labels

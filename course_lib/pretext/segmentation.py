@@ -68,8 +68,8 @@ class Segmenter(nn.Module):
         super().__init__()
         width = settings.width
         self.classifier = classifier
-        self.half = _layer(3, width, 5, 2)
-        self.quarter = nn.Sequential(_layer(width, 2 * width, 3, 2), _layer(2 * width, 2 * width, 3, 1), _layer(2 * width, 2 * width, 3, 1))
+        self.fine = _layer(3, width, 5, 2)
+        self.coarse = nn.Sequential(_layer(width, 2 * width, 3, 2), _layer(2 * width, 2 * width, 3, 1), _layer(2 * width, 2 * width, 3, 1))
         self.joined = _layer(3 * width, width, 3, 1)
         self.head = nn.Conv2d(width, 1, 3, padding=1)
         generator = rng.generator(seed, 0, 0, "initial weights")
@@ -81,9 +81,9 @@ class Segmenter(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits ``(B, 1, H, W)``, float32, that a pixel of the images ``(B, 3, H, W)`` in [0, 1] is of an illegal object."""
-        half = self.half(images - 0.5)
-        up = F.interpolate(self.quarter(half), size=half.shape[-2:], mode="bilinear")
-        logits = self.head(self.joined(torch.cat([half, up], 1)))
+        fine = self.fine(images - 0.5)
+        up = F.interpolate(self.coarse(fine), size=fine.shape[-2:], mode="bilinear")
+        logits = self.head(self.joined(torch.cat([fine, up], 1)))
         return F.interpolate(logits, size=images.shape[-2:], mode="bilinear").float()
 
 
