@@ -16,7 +16,7 @@ from PIL import Image
 
 CHAPTERS = ("00_start_here", "08_dncnn", "09_ffdnet")  # with a noise lab
 WITH_RESTORATIONS = ("09_ffdnet", "10_blind_and_real", "11_inside_the_denoiser", "12_noise2noise")
-WITH_FIGURES = ("01_templates", "02_siamese", "03_triplet", "11_inside_the_denoiser")  # with labs of figures
+WITH_FIGURES = ("01_templates", "02_siamese", "03_triplet", "07_before_after", "11_inside_the_denoiser")  # with labs of figures
 KNOWN = (  # harmless words of the theme
     "Got invalid theme mode: . Resetting to auto.",  # the first visit has no choice of light or dark yet
 )

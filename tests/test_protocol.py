@@ -9,7 +9,6 @@ import torch
 from course_lib import rng
 from course_lib.data import Dataset
 from course_lib.frozen import Frozen
-from course_lib.pretext import before_after
 from course_lib.recipes import RECIPES
 
 TINY = {"depth": 3, "width": 4, "estimator_width": 4, "patch_size": 16, "batch_size": 6, "images": 2, "people": 5, "dimension": 4,
@@ -30,8 +29,7 @@ def made(name):
     images = torch.randint(0, 256, (10, channels, 20, 20), dtype=torch.uint8, generator=draws)
     labels = torch.arange(10) % 2 if hasattr(settings, "jitter") else torch.arange(10) // 2  # before and after, or five people
     shown = Dataset("drawn", images, "drawn", tuple(map(str, range(10))), labels, tuple("abcde"))
-    small = before_after.Settings(trunk="small", width=4)
-    held = {"classifier": Frozen(before_after.Classifier(small))} if name == "before_after_masks" else {}
+    held = {part: Frozen(made(source.recipe)[2]) for part, source in next(iter(recipe.presets.values())).needs.items() if part != "start"}
     return recipe.method, settings, recipe.network(settings, seed=0, **held), recipe.method.prepare(shown, settings, 0)
 
 

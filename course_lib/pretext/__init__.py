@@ -1,1 +1,1 @@
-"""Part II: learning without labels, by pretext tasks: one file a task, with views, pseudo-labels, a head and a loss."""
+"""Part II: learning without labels. Pretext tasks, their shortcuts, and what the features are worth."""

@@ -3,7 +3,9 @@ r"""What a fixed camera sees when nothing lies on the belt, and images without i
 Idea. Objects come and go, the belt stays: at each pixel the median over many images of one light, :math:`b = \mathrm{med}_i\, x_i`, is
 the empty belt. An image is compared with it after its own light is taken out, one gain a channel, the median over the pixels of
 :math:`x / b`; where they differ by more than a threshold lies an object. What remains after single pixels are dropped and small holes
-are closed is the *foreground* m. :math:`m \odot x` is the image without its background, :math:`(1 - m) \odot x` the background alone.
+are closed is the *foreground* m. The image without its background is x where m is, and elsewhere one gray, the mean of all belts; the
+background alone is x where m is not, and elsewhere the same gray. Black would do as well for the eye, but not for a network, which would
+learn objects on black, and is later to find them on a belt.
 
 It needs a camera that does not move, and an object on less than half of the images at each place.
 
@@ -20,17 +22,18 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from course_lib import checks
-from course_lib.batches import to_float
+from course_lib.batches import to_float, to_uint8
 
 THRESHOLD = 0.11
 """Difference to the empty belt, on the [0, 1] scale, from which on a pixel belongs to an object."""
 
 
 class Parted(NamedTuple):
-    """Images in two parts, each black where the other one is not."""
+    """Images in two parts, each of one gray where the other one lies."""
 
     objects: Tensor  # (N, C, H, W) uint8, without background
     background: Tensor  # (N, C, H, W) uint8, without objects
+    mask: Tensor  # (N, 1, H, W) booleans: where objects lie
 
 
 def empty_belt(images: Tensor) -> Tensor:
@@ -82,7 +85,10 @@ def parted(images: Tensor, labels: Tensor, *, threshold: float = THRESHOLD) -> P
     if len(checks.tensor(labels, "labels", ("N",), of="integers")) != len(images):
         raise ValueError(f"there are {len(images)} images, but {len(labels)} labels.")
     mask = torch.zeros(len(images), 1, *images.shape[2:], dtype=torch.bool)
+    belts = []
     for label in labels.unique():
         own = labels == label
-        mask[own] = foreground(images[own], empty_belt(images[own]), threshold=threshold)
-    return Parted(images * mask, images * ~mask)
+        belts.append(empty_belt(images[own]))
+        mask[own] = foreground(images[own], belts[-1], threshold=threshold)
+    gray = to_uint8(torch.stack(belts).mean())
+    return Parted(torch.where(mask, images, gray), torch.where(mask, gray, images), mask)

@@ -170,7 +170,7 @@ def prepare(found: Dataset, settings: Settings, seed: int = 0) -> LabelledPool:
     images, labels = found.images, found.labels
     if settings.background == "kept":
         return LabelledPool(images, labels, 2)
-    objects, background = backgrounds.parted(images, labels, threshold=settings.threshold)
+    objects, background, _ = backgrounds.parted(images, labels, threshold=settings.threshold)
     if settings.background == "removed":
         return LabelledPool(objects, labels, 2)
     background = background[::2]
@@ -189,7 +189,7 @@ def _labelled(found: Dataset) -> LabelledPool:
 
 
 def relit(images: Tensor, strength: float, generator: torch.Generator) -> Tensor:
-    """Each image in another light: every channel times its own gain, between 1 − strength and 1 + strength; black stays black.
+    """Each image in another light: every channel times its own gain, between 1 − strength and 1 + strength.
 
     Args:
         images: ``(B, C, H, W)`` in [0, 1].

@@ -70,7 +70,7 @@ class Segmenter(nn.Module):
         self.classifier = classifier
         self.fine = _layer(3, width, 5, 2)
         self.coarse = nn.Sequential(_layer(width, 2 * width, 3, 2), _layer(2 * width, 2 * width, 3, 1), _layer(2 * width, 2 * width, 3, 1))
-        self.joined = _layer(3 * width, width, 3, 1)
+        self.joined = _layer(3 * width, width, 1, 1)
         self.head = nn.Conv2d(width, 1, 3, padding=1)
         generator = rng.generator(seed, 0, 0, "initial weights")
         for layer in self.modules():
