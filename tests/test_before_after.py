@@ -60,12 +60,11 @@ def test_a_light_of_the_moment_is_taken_out():
 
 def test_images_in_two_parts(drawn):
     parts = backgrounds.parted(drawn.images, drawn.labels)
-    mask = parts.mask.expand_as(drawn.images)
-    assert torch.equal(parts.objects[mask], drawn.images[mask]) and torch.equal(parts.background[~mask], drawn.images[~mask])
-    gray = parts.objects[~mask].unique()
-    assert len(gray) == 1 and torch.equal(parts.background[mask].unique(), gray)
-    belts = [backgrounds.empty_belt(drawn.images[drawn.labels == label]).mean() for label in (0, 1)]
-    assert gray.item() / 255 == pytest.approx(sum(belts).item() / 2, abs=0.003), "the same for both classes, or it would be a label"
+    mask = parts.mask.float()
+    around = F.avg_pool2d(mask, 3, 1, 1, count_include_pad=False)  # 1 inside, 0 outside, and between them on the border
+    inside, outside = ((around == value).expand_as(drawn.images) for value in (1, 0))
+    assert torch.equal(parts.objects, drawn.images * inside) and torch.equal(parts.background, drawn.images * outside)
+    assert bool((parts.mask & (around < 1)).any()) and not bool((inside & outside).any())
     for label in (0, 1):
         own = drawn.labels == label
         assert torch.equal(parts.mask[own], backgrounds.foreground(drawn.images[own], backgrounds.empty_belt(drawn.images[own])))
@@ -228,6 +227,13 @@ def test_pseudo_masks_are_the_argmax():
     assert torch.allclose(activation_maps.evidence(maps), activation_maps.evidence(same), atol=1e-5), "what all maps share says nothing"
 
 
+def test_scores_within_the_foreground():
+    scores, mask = torch.tensor([[[[3.0, 2.0], [-1.0, 4.0]]]]), torch.tensor([[[[True, False], [True, False]]]])
+    found = activation_maps.within(scores, mask)
+    assert torch.equal(found[mask], scores[mask]) and found[~mask].max() < -1
+    assert activation_maps.within(scores + 5, mask)[~mask].max() < 0
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [
@@ -236,6 +242,7 @@ def test_pseudo_masks_are_the_argmax():
         (lambda: activation_maps.grad_cam(torch.zeros(1, 4, 2, 2), torch.zeros(1, 2)), "with a gradient"),
         (lambda: activation_maps.evidence(torch.zeros(1, 1, 2, 2), 0), "maps of at least two classes"),
         (lambda: activation_maps.evidence(torch.zeros(1, 2, 2, 2), 2), "label = 2"),
+        (lambda: activation_maps.within(torch.zeros(1, 1, 2, 2), torch.zeros(1, 1, 2, 3) > 0), "differ in shape"),
         (lambda: activation_maps.maps(before_after.Classifier(SMALL), torch.rand(1, 3, 8, 8), scales=()), "no scales"),
         (lambda: activation_maps.maps(before_after.Classifier(SMALL), torch.rand(1, 3, 8, 8), scales=(0.0,)), "scales = 0"),
         (lambda: activation_maps.maps(before_after.Classifier(SMALL), torch.rand(3, 8, 8)), r"\(B, C, H, W\) is expected"),
@@ -270,11 +277,11 @@ def test_the_loss_of_masks_against_a_naive_loop():
 
 def test_masks_of_a_batch_are_those_of_the_classifier_and_empty_after(segmenter, line):
     pool = segmentation.prepare(line, SEGMENTATION)
-    images, labels = segmentation.batch(pool, rng.Draws(), SEGMENTATION)
+    images, foreground, labels = segmentation.batch(pool, rng.Draws(), SEGMENTATION)
     with torch.no_grad():
         maps = activation_maps.maps(segmenter.classifier.network, images, mirrored=False)
-    masks = (maps.argmax(1, keepdim=True) == 1) & (labels == 1)[:, None, None, None]
-    loss, values = segmentation.step(segmenter, (images, labels), SEGMENTATION)
+    masks = (maps.argmax(1, keepdim=True) == 1) & foreground & (labels == 1)[:, None, None, None]
+    loss, values = segmentation.step(segmenter, (images, foreground, labels), SEGMENTATION)
     assert values["marked"].item() == pytest.approx(masks.float().mean().item()) and 0 < values["marked"] < 1
     assert loss.item() == pytest.approx(F.binary_cross_entropy_with_logits(segmenter(images), masks.float()).item(), rel=1e-5)
     loss.backward()
@@ -293,8 +300,26 @@ def test_the_segmentation_network(segmenter, drawn):
         segmentation.evaluate(segmenter, drawn.images, drawn.illegal[..., :32])
 
 
+def test_the_foreground_travels_with_its_image(line, drawn):
+    pool = segmentation.prepare(line, SEGMENTATION)
+    assert pool.images.shape == (80, 4, 64, 64)
+    assert torch.equal(pool.images[:, 3:] == 255, backgrounds.parted(drawn.images, drawn.labels).mask)
+    plain = replace(SEGMENTATION, jitter=0.0, batch_size=40)
+    images, foreground, labels = segmentation.batch(pool, rng.Draws(), plain)
+    places = pool.places(rng.Draws(), 40)
+    assert torch.equal(labels, pool.labels[places]) and foreground.dtype == torch.bool
+    turned = {0: lambda x: x, 1: lambda x: x.flip(-1), 2: lambda x: x.flip(-2), 3: lambda x: x.flip((-1, -2))}
+    ways = set()
+    for image, mask, place in zip(images, foreground, places, strict=True):
+        [way] = [n for n, turn in turned.items() if torch.equal(batches.to_float(turn(pool.images[place, :3])), image)]
+        assert torch.equal(turned[way](pool.images[place, 3:]) == 255, mask)
+        ways.add(way)
+    assert ways == {0, 1, 2, 3}
+
+
 def test_images_without_backgrounds_are_segmented_as_they_come(line):
-    assert len(segmentation.prepare(with_backgrounds(line), SEGMENTATION)) == 60
+    pool = segmentation.prepare(with_backgrounds(line), SEGMENTATION)
+    assert len(pool) == 60 and bool((pool.images[:, 3] == 255).all())
 
 
 @pytest.mark.parametrize("changes", [{"width": 0}, {"jitter": -0.1}, {"scales": ()}, {"scales": (1.0, 0.0)}])

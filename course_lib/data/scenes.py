@@ -35,7 +35,7 @@ RADIUS = (9.0, 11.0)  # pixels, of half an object
 REACH = 15  # pixels: half the side of a window that holds any object with its shadow
 
 # Light of the two classes as gains of red, green and blue, and the belt's own brightness.
-LIGHT = {"before": (1.02, 0.86, 0.66), "after": (0.80, 0.94, 1.06)}
+LIGHT = {"before": (1.02, 0.92, 0.80), "after": (0.86, 0.95, 1.04)}
 BELT_TONE = {"before": 0.30, "after": 0.40}
 
 

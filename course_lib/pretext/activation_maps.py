@@ -114,6 +114,22 @@ def evidence(class_maps: Tensor, label: int = BEFORE) -> Tensor:
     return class_maps[:, label, None] - class_maps[:, others].amax(1, keepdim=True)
 
 
+def within(scores: Tensor, foreground: Tensor) -> Tensor:
+    """Scores where there are objects, and less than any of them, and than 0, elsewhere.
+
+    Args:
+        scores: ``(B, 1, H, W)``.
+        foreground: booleans of that shape, such as the mask of :func:`course_lib.pretext.backgrounds.parted`.
+
+    Raises:
+        TypeError, ValueError: for tensors of another kind, or of two shapes.
+    """
+    checks.tensor(scores, "scores", ("B", "1", "H", "W"), of="floating")
+    if checks.tensor(foreground, "foreground", ("B", "1", "H", "W"), of="booleans").shape != scores.shape:
+        raise ValueError(f"scores {tuple(scores.shape)} and foreground {tuple(foreground.shape)} differ in shape.")
+    return torch.where(foreground, scores, scores.min().clamp(max=0) - 1)
+
+
 def pseudo_masks(class_maps: Tensor, label: int = BEFORE) -> Tensor:
     """Booleans ``(B, 1, H, W)``: pixels at which the map of a class is the largest. Errors as :func:`evidence`."""
     return evidence(class_maps, label) > 0

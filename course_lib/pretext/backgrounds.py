@@ -2,10 +2,12 @@ r"""What a fixed camera sees when nothing lies on the belt, and images without i
 
 Idea. Objects come and go, the belt stays: at each pixel the median over many images of one light, :math:`b = \mathrm{med}_i\, x_i`, is
 the empty belt. An image is compared with it after its own light is taken out, one gain a channel, the median over the pixels of
-:math:`x / b`; where they differ by more than a threshold lies an object. What remains after single pixels are dropped and small holes
-are closed is the *foreground* m. The image without its background is x where m is, and elsewhere one gray, the mean of all belts; the
-background alone is x where m is not, and elsewhere the same gray. Black would do as well for the eye, but not for a network, which would
-learn objects on black, and is later to find them on a belt.
+:math:`x / b`. Where they differ by more than a threshold lies an object, unless the place is only darker, and by about the same factor in
+all channels: a shadow. What remains after single pixels are dropped and small holes are closed is the *foreground* m.
+
+The image without its background is x where m is, and elsewhere black; the background alone is x where m is not, and elsewhere black.
+Pixels at the border of m, which mix object and belt, are in neither: a rim of belt around an object would tell its class as well as the
+whole belt does.
 
 It needs a camera that does not move, and an object on less than half of the images at each place.
 
@@ -22,18 +24,21 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from course_lib import checks
-from course_lib.batches import to_float, to_uint8
+from course_lib.batches import to_float
 
 THRESHOLD = 0.11
 """Difference to the empty belt, on the [0, 1] scale, from which on a pixel belongs to an object."""
 
+SHADOW = (0.5, 1.05, 0.2)
+"""A shadow lets through between the first and the second of these shares of the light, and as much in all channels up to the third."""
+
 
 class Parted(NamedTuple):
-    """Images in two parts, each of one gray where the other one lies."""
+    """Images in two parts, each black where the other one lies."""
 
     objects: Tensor  # (N, C, H, W) uint8, without background
     background: Tensor  # (N, C, H, W) uint8, without objects
-    mask: Tensor  # (N, 1, H, W) booleans: where objects lie
+    mask: Tensor  # (N, 1, H, W) booleans: where objects lie, with their border
 
 
 def empty_belt(images: Tensor) -> Tensor:
@@ -64,10 +69,24 @@ def foreground(images: Tensor, belt: Tensor, *, threshold: float = THRESHOLD) ->
     if checks.tensor(belt, "belt", ("C", "H", "W"), of="floating").shape != images.shape[1:]:
         raise ValueError(f"the belt is {tuple(belt.shape)}, but the images are {tuple(images.shape[1:])}: both must be of one size.")
     seen = to_float(images)
-    gain = (seen / belt.clamp(min=0.02)).flatten(2).median(2).values[:, :, None, None]
-    found = ((seen - gain * belt).abs().amax(1, keepdim=True) > threshold).float()
-    found = -F.max_pool2d(-F.max_pool2d(found, 5, 1, 2), 5, 1, 2)  # closed: holes up to 4 pixels wide disappear, …
-    return F.max_pool2d(-F.max_pool2d(-found, 3, 1, 1), 3, 1, 1) > 0.5  # … and opened: so do specks up to 2 pixels wide
+    expected = (belt * (seen / belt.clamp(min=0.02)).flatten(2).median(2).values[:, :, None, None]).clamp(min=0.02)
+    passed = seen / expected
+    low, high, spread = SHADOW
+    brightness = passed.mean(1, keepdim=True)
+    shadow = (passed.amax(1, keepdim=True) - passed.amin(1, keepdim=True) < spread) & (brightness > low) & (brightness < high)
+    found = ((seen - expected).abs().amax(1, keepdim=True) > threshold) & ~shadow
+    closed = shrunk(grown(found))  # holes up to 2 pixels wide disappear, …
+    return grown(shrunk(closed))  # … and so do specks
+
+
+def grown(mask: Tensor) -> Tensor:
+    """A mask of booleans ``(N, 1, H, W)`` that is one pixel wider on every side."""
+    return F.max_pool2d(mask.float(), 3, 1, 1) > 0.5
+
+
+def shrunk(mask: Tensor) -> Tensor:
+    """A mask of booleans ``(N, 1, H, W)`` that is one pixel narrower on every side, but for the border of the image."""
+    return ~grown(~mask)
 
 
 def parted(images: Tensor, labels: Tensor, *, threshold: float = THRESHOLD) -> Parted:
@@ -85,10 +104,7 @@ def parted(images: Tensor, labels: Tensor, *, threshold: float = THRESHOLD) -> P
     if len(checks.tensor(labels, "labels", ("N",), of="integers")) != len(images):
         raise ValueError(f"there are {len(images)} images, but {len(labels)} labels.")
     mask = torch.zeros(len(images), 1, *images.shape[2:], dtype=torch.bool)
-    belts = []
     for label in labels.unique():
         own = labels == label
-        belts.append(empty_belt(images[own]))
-        mask[own] = foreground(images[own], belts[-1], threshold=threshold)
-    gray = to_uint8(torch.stack(belts).mean())
-    return Parted(torch.where(mask, images, gray), torch.where(mask, gray, images), mask)
+        mask[own] = foreground(images[own], empty_belt(images[own]), threshold=threshold)
+    return Parted(images * shrunk(mask), images * ~grown(mask), mask)

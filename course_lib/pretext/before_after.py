@@ -49,7 +49,7 @@ class Settings(Plan):
     threshold: float = backgrounds.THRESHOLD  # of the difference to the empty belt, where they are removed here
     trunk: Trunk = "resnet50"  # or a small one, with features at a quarter of the resolution
     width: int = 32  # channels of the small one's first layer
-    jitter: float = 0.4  # strength and colour of the light change by up to this, anew in each step
+    jitter: float = 0.6  # strength and colour of the light change by up to this, anew in each step
     flip: bool = True  # mirror half of the images, along and across
     steps: int = 11_200  # 25 epochs of about 14,300 images
     batch_size: int = 32
@@ -90,6 +90,8 @@ def small_trunk(width: int) -> nn.Sequential:
 class Classifier(nn.Module):
     """A fully convolutional trunk, the mean over the image, and a linear layer without bias: ``(B, classes)`` logits.
 
+    ``trunk[:fine]`` gives features of a higher resolution; ``channels`` are the numbers of these and of the last features.
+
     Args:
         settings: ``trunk``, ``width`` and ``background`` are used.
         seed: of the initial weights.
@@ -101,10 +103,10 @@ class Classifier(nn.Module):
             from torchvision.models import resnet50
 
             whole = resnet50(weights=None)
-            self.trunk, features = nn.Sequential(*list(whole.children())[:-2]), 2048
+            self.trunk, self.channels, self.fine = nn.Sequential(*list(whole.children())[:-2]), (256, 2048), 5
         else:
-            self.trunk, features = small_trunk(settings.width), 3 * settings.width
-        self.head = nn.Linear(features, settings.classes, bias=False)  # a bias belongs to no place, and would be on no map
+            self.trunk, self.channels, self.fine = small_trunk(settings.width), (settings.width, 3 * settings.width), 6
+        self.head = nn.Linear(self.channels[1], settings.classes, bias=False)  # a bias belongs to no place, and would be on no map
         generator = rng.generator(seed, 0, 0, "initial weights")
         for layer in self.modules():
             if isinstance(layer, nn.Conv2d):
@@ -189,7 +191,7 @@ def _labelled(found: Dataset) -> LabelledPool:
 
 
 def relit(images: Tensor, strength: float, generator: torch.Generator) -> Tensor:
-    """Each image in another light: every channel times its own gain, between 1 − strength and 1 + strength.
+    """Each image in another light: every channel times its own gain, between 1 − strength and 1 + strength; black stays black.
 
     Args:
         images: ``(B, C, H, W)`` in [0, 1].
@@ -206,12 +208,18 @@ def relit(images: Tensor, strength: float, generator: torch.Generator) -> Tensor
     return (images * gains).clamp(0, 1)
 
 
-def batch(pool: LabelledPool, draws: Draws, settings: Settings) -> tuple[Tensor, Tensor]:
-    """(images ``(B, 3, H, W)`` in [0, 1], labels ``(B,)``): the next of the epoch, relit and mirrored at random."""
+def mirrored(pool: LabelledPool, draws: Draws, settings: Plan) -> tuple[Tensor, Tensor]:
+    """(images ``(B, C, H, W)`` in [0, 1], labels ``(B,)``): the next of the epoch, mirrored at random along and across."""
     images, labels = pool.epoch(draws, settings.batch_size)
     if settings.flip:
         images = flips(flips(images, draws("flips")).transpose(2, 3), draws("flips")).transpose(2, 3)
-    return relit(images, settings.jitter, draws("light")) if settings.jitter else images, labels
+    return images, labels
+
+
+def batch(pool: LabelledPool, draws: Draws, settings: Settings) -> tuple[Tensor, Tensor]:
+    """(images ``(B, 3, H, W)`` in [0, 1], labels ``(B,)``): the next of the epoch, relit and mirrored at random."""
+    images, labels = mirrored(pool, draws, settings)
+    return relit(images, settings.jitter, draws("light")), labels
 
 
 def step(model: nn.Module, batch: tuple[Tensor, Tensor], settings: Settings) -> tuple[Tensor, dict[str, Tensor]]:

@@ -5,11 +5,12 @@ answer for every pixel,
 
 .. math:: \ell = -\frac{1}{BHW} \sum_{b,h,w} \bigl[m \log \sigma(g(x)) + (1 - m) \log(1 - \sigma(g(x)))\bigr]_{bhw} ,
 
-cannot learn the errors that follow no rule, and keeps what they have in common. It sees whole images, with their background. Two more
-things are known for free: an image from after holds nothing illegal, so that its mask is empty; and a mirrored or relit scene has the
+cannot learn the errors that follow no rule, and keeps what they have in common. It sees whole images, with their background. Three more
+things are known for free: an image from after holds nothing illegal, so that its mask is empty; where the background was removed there is
+no object, so that a mask ends at the foreground (the authors refine their masks by SAM 2 instead); and a mirrored or relit scene has the
 mirrored mask.
 
-The classifier is held and not trained, and makes the masks of each batch as the batch comes.
+The classifier is held and not trained, and makes the masks of each batch as the batch comes. The network starts from a copy of its trunk.
 
 Source: WS², arXiv:2509.06485, and its code, where g is a SegFormer; G. Boracchi's lecture. The average precision of pixels is our
 addition: the authors report the mean intersection over union.
@@ -17,6 +18,7 @@ addition: the authors report the mean intersection over union.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -30,7 +32,7 @@ from course_lib.data import Dataset
 from course_lib.frozen import Frozen
 from course_lib.labelled import LabelledPool
 from course_lib.plan import Plan
-from course_lib.pretext import activation_maps, before_after
+from course_lib.pretext import activation_maps, backgrounds, before_after
 from course_lib.rng import Draws
 
 
@@ -38,8 +40,9 @@ from course_lib.rng import Draws
 class Settings(Plan):
     """A small segmentation network on the pseudo-masks of a classifier."""
 
-    width: int = 24  # channels of the first layer
-    jitter: float = 0.4  # as of the classifier
+    width: int = 24  # channels of the head
+    threshold: float = backgrounds.THRESHOLD  # of the difference to the empty belt, from which on there is an object
+    jitter: float = 0.6  # as of the classifier
     flip: bool = True
     scales: tuple[float, ...] = (1.0,)  # at which the classifier sees an image; the authors: 0.2, 0.5, 1, 2, 4, 6
     mirrored: bool = False  # show it the mirror image too
@@ -56,39 +59,33 @@ class Settings(Plan):
 
 
 class Segmenter(nn.Module):
-    """Convolutions down to a quarter of the size and up again, with what was there on the way down joined in: ``(B, 1, H, W)`` logits.
+    """The classifier's trunk, trained further, and a head that joins its last features with finer ones: ``(B, 1, H, W)`` logits.
 
     Args:
         settings: ``width`` is used.
-        classifier: the one whose pseudo-masks it learns from.
-        seed: of the initial weights.
+        classifier: a :class:`~course_lib.pretext.before_after.Classifier`, whose pseudo-masks it learns from. It starts from a copy of
+            its trunk, which knows already what tells illegal objects from lawful ones.
+        seed: of the initial weights of the head.
     """
 
     def __init__(self, settings: Settings, classifier: Frozen, *, seed: int = 0):
         super().__init__()
-        width = settings.width
         self.classifier = classifier
-        self.fine = _layer(3, width, 5, 2)
-        self.coarse = nn.Sequential(_layer(width, 2 * width, 3, 2), _layer(2 * width, 2 * width, 3, 1), _layer(2 * width, 2 * width, 3, 1))
-        self.joined = _layer(3 * width, width, 1, 1)
-        self.head = nn.Conv2d(width, 1, 3, padding=1)
+        trunk = copy.deepcopy(classifier.network.trunk).requires_grad_(True)
+        self.fine, self.coarse = trunk[: classifier.network.fine], trunk[classifier.network.fine :]
+        self.join = nn.Conv2d(sum(classifier.network.channels), settings.width, 1, bias=False)
+        self.head = nn.Sequential(nn.BatchNorm2d(settings.width), nn.ReLU(), nn.Conv2d(settings.width, 1, 3, padding=1))
         generator = rng.generator(seed, 0, 0, "initial weights")
-        for layer in self.modules():
-            if isinstance(layer, nn.Conv2d):
-                nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu", generator=generator)
-        nn.init.normal_(self.head.weight, std=0.01, generator=generator)
-        nn.init.zeros_(self.head.bias)
+        nn.init.kaiming_normal_(self.join.weight, nonlinearity="relu", generator=generator)
+        nn.init.normal_(self.head[2].weight, std=0.01, generator=generator)
+        nn.init.zeros_(self.head[2].bias)
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits ``(B, 1, H, W)``, float32, that a pixel of the images ``(B, 3, H, W)`` in [0, 1] is of an illegal object."""
         fine = self.fine(images - 0.5)
-        up = F.interpolate(self.coarse(fine), size=fine.shape[-2:], mode="bilinear")
-        logits = self.head(self.joined(torch.cat([fine, up], 1)))
+        coarse = F.interpolate(self.coarse(fine), size=fine.shape[-2:], mode="bilinear")
+        logits = self.head(self.join(torch.cat([fine, coarse], 1)))
         return F.interpolate(logits, size=images.shape[-2:], mode="bilinear").float()
-
-
-def _layer(inputs: int, outputs: int, side: int, stride: int) -> nn.Sequential:
-    return nn.Sequential(nn.Conv2d(inputs, outputs, side, stride, side // 2, bias=False), nn.BatchNorm2d(outputs), nn.ReLU())
 
 
 def masked_cross_entropy(logits: Tensor, masks: Tensor) -> Tensor:
@@ -104,29 +101,38 @@ def masked_cross_entropy(logits: Tensor, masks: Tensor) -> Tensor:
 
 
 def prepare(found: Dataset, settings: Settings, seed: int = 0) -> LabelledPool:
-    """The pool of images ``(N, 3, H, W)`` before and after as they come; backgrounds that come as a class of their own are left out.
+    """The pool of images before and after as they come, with their foregrounds: uint8 ``(N, 4, H, W)``, the last channel 0 or 255.
+
+    Backgrounds that come as a class of their own are left out; the other images then have none, and their foreground is everything.
 
     Raises:
         TypeError, ValueError: as :func:`course_lib.pretext.before_after.prepare`.
     """
     brought = found.labels is not None and bool((found.labels == before_after.BACKGROUND).any())
-    return before_after.prepare(found, before_after.Settings(background="removed" if brought else "kept"))
+    pool = before_after.prepare(found, before_after.Settings(background="removed" if brought else "kept"))
+    everything = torch.ones_like(pool.images[:, :1], dtype=torch.bool)
+    mask = everything if brought else backgrounds.parted(pool.images, pool.labels, threshold=settings.threshold).mask
+    return LabelledPool(torch.cat([pool.images, 255 * mask.to(torch.uint8)], 1), pool.labels, 2)
 
 
-def batch(pool: LabelledPool, draws: Draws, settings: Settings) -> tuple[Tensor, Tensor]:
-    """(images ``(B, 3, H, W)`` in [0, 1], labels ``(B,)``), as of the classifier."""
-    return before_after.batch(pool, draws, settings)
+def batch(pool: LabelledPool, draws: Draws, settings: Settings) -> tuple[Tensor, Tensor, Tensor]:
+    """(images ``(B, 3, H, W)`` in [0, 1], foregrounds ``(B, 1, H, W)`` booleans, labels ``(B,)``), augmented as for the classifier."""
+    both, labels = before_after.mirrored(pool, draws, settings)
+    images, foreground = both[:, :3], both[:, 3:] > 0.5
+    return before_after.relit(images, settings.jitter, draws("light")), foreground, labels
 
 
-def step(model: nn.Module, batch: tuple[Tensor, Tensor], settings: Settings) -> tuple[Tensor, dict[str, Tensor]]:
+def step(
+    model: nn.Module, batch: tuple[Tensor, Tensor, Tensor], settings: Settings
+) -> tuple[Tensor, dict[str, Tensor]]:
     """The loss against the pseudo-masks of a batch, and the share of its pixels that they mark, both scalars."""
-    images, labels = batch
+    images, foreground, labels = batch
     with torch.no_grad():
         maps = activation_maps.maps(
             model.classifier.network, images, scales=settings.scales, mirrored=settings.mirrored
         )
         before = (labels == before_after.BEFORE)[:, None, None, None]
-        masks = activation_maps.pseudo_masks(maps) & before  # after there is nothing to mark
+        masks = activation_maps.pseudo_masks(maps) & foreground & before  # after: nothing to mark
     return masked_cross_entropy(model(images), masks), {"marked": masks.float().mean()}
 
 
