@@ -108,7 +108,9 @@ def presets(quick: Plan, paper: Plan, scores: Scores, needs: str = "") -> dict[s
 # --- the recipes ----------------------------------------------------------------------------------------------------------
 
 LEARNS_SOON = dict(batch_size=16, log_every=20, optimizer="muon", muon_learning_rate=0.02, learning_rate=3e-3, warmup_steps=10)
-QUICK = before_after.Settings(**LEARNS_SOON, trunk="small", width=24, steps=400, final_learning_rate=0.0)  # what two cores do in 8 s
+QUICK = before_after.Settings(  # what two cores do in 8 s
+    **LEARNS_SOON, trunk="small", width=24, steps=400, final_learning_rate=0.0,
+)  # fmt: skip
 
 
 def classifier(title: str, background: before_after.Background) -> Recipe:
