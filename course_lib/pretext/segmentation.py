@@ -19,6 +19,7 @@ addition: the authors report the mean intersection over union.
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -34,6 +35,10 @@ from course_lib.labelled import LabelledPool
 from course_lib.plan import Plan
 from course_lib.pretext import activation_maps, backgrounds, before_after
 from course_lib.rng import Draws
+
+
+PRIOR = 0.03
+"""The probability that a pixel is illegal, from which the training starts: from a half it would need many steps to get down to it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,7 +83,7 @@ class Segmenter(nn.Module):
         generator = rng.generator(seed, 0, 0, "initial weights")
         nn.init.kaiming_normal_(self.join.weight, nonlinearity="relu", generator=generator)
         nn.init.normal_(self.head[2].weight, std=0.01, generator=generator)
-        nn.init.zeros_(self.head[2].bias)
+        nn.init.constant_(self.head[2].bias, math.log(PRIOR / (1 - PRIOR)))
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits ``(B, 1, H, W)``, float32, that a pixel of the images ``(B, 3, H, W)`` in [0, 1] is of an illegal object."""

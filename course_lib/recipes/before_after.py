@@ -129,7 +129,7 @@ RECIPES: dict[str, Recipe] = {
     "before_after": classifier("Before and after, removed backgrounds as a third class", "class"),
     "before_after_masks": Recipe(
         title="Segmentation from the pseudo-masks of before_after", method=segmentation, network=segmentation.Segmenter,
-        presets=presets(segmentation.Settings(**LEARNS_SOON, steps=150), segmentation.Settings(scales=(0.2, 0.5, 1.0, 2.0, 4.0, 6.0), mirrored=True),
+        presets=presets(segmentation.Settings(**LEARNS_SOON, steps=200), segmentation.Settings(scales=(0.2, 0.5, 1.0, 2.0, 4.0, 6.0), mirrored=True),
                         segmentation.scores, needs="before_after"),
     ),
 }  # fmt: skip
