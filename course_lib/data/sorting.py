@@ -114,7 +114,7 @@ def _require_no_more_masks(root: Path, place: Path, files: list[Path]) -> None:
 
 
 def ws2(asked: Request) -> Dataset:
-    """WS² in the folder ``WS2`` of the data root."""
+    """WS² in the folder ``WS2`` of the data root; ``DataError`` where there is none, and errors as :func:`folders`."""
     place = asked.root / "WS2"
     if not place.is_dir():
         raise DataError(f"ws2: {place} is missing. It is Zenodo record 14793518: put it there in the layout of data/README.md, or set "

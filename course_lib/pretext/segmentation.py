@@ -36,7 +36,6 @@ from course_lib.plan import Plan
 from course_lib.pretext import activation_maps, backgrounds, before_after
 from course_lib.rng import Draws
 
-
 PRIOR = 0.03
 """The probability that a pixel is illegal, from which the training starts: from a half it would need many steps to get down to it."""
 

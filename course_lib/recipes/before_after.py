@@ -129,7 +129,10 @@ RECIPES: dict[str, Recipe] = {
     "before_after": classifier("Before and after, removed backgrounds as a third class", "class"),
     "before_after_masks": Recipe(
         title="Segmentation from the pseudo-masks of before_after", method=segmentation, network=segmentation.Segmenter,
-        presets=presets(segmentation.Settings(**LEARNS_SOON, steps=200), segmentation.Settings(scales=(0.2, 0.5, 1.0, 2.0, 4.0, 6.0), mirrored=True),
-                        segmentation.scores, needs="before_after"),
+        presets=presets(
+            segmentation.Settings(**LEARNS_SOON, steps=200),
+            segmentation.Settings(scales=(0.2, 0.5, 1.0, 2.0, 4.0, 6.0), mirrored=True),
+            segmentation.scores, needs="before_after",
+        ),
     ),
 }  # fmt: skip
