@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from course_lib import batches, metrics, recipes, rng, training
+from course_lib import batches, metrics, recipes, recording, results, rng, runs, training
 from course_lib.data import Dataset, scenes
 from course_lib.frozen import Frozen
 from course_lib.pretext import activation_maps, backgrounds, before_after, segmentation
@@ -377,3 +377,26 @@ def test_figures_of_scenes():
     assert all(0 <= value <= 100 for values in figures.values() for value in values.values())
     scores = activation_maps.scores(model, found.images[:3])
     assert figures["iou_before"]["before 1"] == pytest.approx(100 * metrics.iou(scores > 0, found.masks[:3])[1].item())
+
+
+def test_a_record_and_the_recipe_that_learns_from_its_network(home, monkeypatch):
+    monkeypatch.setenv("COURSE_PRECISION", "32-true")
+    monkeypatch.setattr(scenes, "COUNT", {"train": 8, "test": 3})
+    changes = {"steps": "2", "width": "16", "batch_size": "4"}
+    for name, measured in (("before_after", {"accuracy", "accuracy_swapped", *MASKS}), ("before_after_masks", set(MASKS))):
+        file = home / f"{name}.ckpt"
+        runs.train(name, "quick", changes=changes, checkpoint=file)
+        written = recording.record(name, "quick", file)
+        assert set(written["metrics"]["scenes"]) == measured and written["short"]
+        assert all(0 <= value <= 100 for value in written["metrics"]["scenes"].values())
+        assert "drawn by" in written["measured"][0]["source"]
+        assert isinstance(runs.shipped(name, "quick"), recipes.RECIPES[name].network)
+    assert written["about"]["needs"]["classifier"]["recipe"] == "before_after"
+
+
+MASKS = ("iou_before", "iou_after", "ap_before")
+
+
+def test_a_segmentation_without_its_classifier(home):
+    with pytest.raises(results.RecordError, match="before_after"):
+        runs.train("before_after_masks", "quick")
