@@ -132,3 +132,63 @@ def cmc(distances: Tensor, queries: Tensor, identities: Tensor) -> Tensor:
     true = distances[is_true]
     rank = ((distances <= true[:, None]) & ~is_true).sum(1)
     return (rank[:, None] <= torch.arange(len(identities), device=rank.device)).float().mean(0)
+
+
+# --- masks ----------------------------------------------------------------------------------------------------------------
+
+
+def iou(predicted: Tensor, truth: Tensor) -> Tensor:
+    r"""Intersection over union of two masks, :math:`|P \cap G| / |P \cup G|`; 1 where both are empty.
+
+    So an image on which nothing is to be found counts 1 without a single false pixel, and 0 with one: report such images apart.
+
+    Args:
+        predicted: booleans ``(B, 1, H, W)``.
+        truth: the same of the true masks.
+
+    Returns:
+        ``(B,)`` float32, in [0, 1]. The figure of a data set is the mean of these, which is not the one of all pixels together.
+
+    Raises:
+        TypeError: for anything but tensors of booleans.
+        ValueError: for another or differing shape.
+    """
+    _require_masks(predicted, truth, "predicted masks", "booleans")
+    shared, either = ((predicted & truth).flatten(1).sum(1), (predicted | truth).flatten(1).sum(1))
+    return torch.where(either > 0, shared / either.clamp(min=1), 1.0)
+
+
+def average_precision(scores: Tensor, truth: Tensor) -> float:
+    """Average precision of pixels, ranked by their scores over all images together: the mean precision at each true pixel.
+
+    It needs no threshold. A constant or a random score reaches the prevalence, the share of true pixels, in the mean: say it beside.
+    Pixels of equal score are ranked together.
+
+    Args:
+        scores: ``(B, 1, H, W)``, higher where a pixel is more likely true.
+        truth: booleans of that shape.
+
+    Returns:
+        A number in [0, 1], as scikit-learn's ``average_precision_score``.
+
+    Raises:
+        TypeError: for anything but a tensor of numbers and one of booleans.
+        ValueError: for another or differing shape, scores with NaN, or no true pixel.
+    """
+    _require_masks(scores, truth, "scores", "numbers")
+    if not bool(truth.any()):
+        raise ValueError("no pixel is true: average precision is not defined for images on which nothing is to be found.")
+    ranked, order = scores.flatten().sort(descending=True)
+    found = truth.flatten()[order].double().cumsum(0)
+    last = torch.cat([ranked[1:] != ranked[:-1], ranked.new_ones(1, dtype=torch.bool)])  # of the pixels that share a score
+    found, count = found[last], (last.nonzero().squeeze(1) + 1).double()
+    return float((torch.diff(found, prepend=found.new_zeros(1)) * found / count).sum() / found[-1])
+
+
+def _require_masks(given: Tensor, truth: Tensor, name: str, kind: checks.Kind) -> None:
+    """Raise unless these are ``(B, 1, H, W)``, one of that kind and the other of booleans."""
+    axes = ("B", "1", "H", "W")
+    checks.tensor(given, name, axes, of=kind)
+    checks.tensor(truth, "true masks", axes, of="booleans")
+    if given.shape != truth.shape or given.shape[1] != 1:
+        raise ValueError(f"{name} {tuple(given.shape)} and true masks {tuple(truth.shape)}: both must be of one shape (B, 1, H, W).")

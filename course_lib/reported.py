@@ -33,6 +33,8 @@ METRICS = {
     "auc": Metric("area under the ROC curve of pairs", "%", "higher", 0.2),
     "rank1": Metric("identified with one template of each person", "%", "higher", 0.2),
     "rank1of5": Metric("identified with five templates of each person", "%", "higher", 0.2),
+    "iou": Metric("intersection over union of masks", "%", "higher", 0.2),
+    "ap": Metric("average precision of pixels", "%", "higher", 0.2),
     "accuracy": Metric("classified correctly", "%", "higher", 0.2),
 }
 """Every metric by the first part of its name in records, such as ``psnr`` of ``psnr_25``."""
@@ -49,6 +51,9 @@ CONDITIONS = {
     r"text([0-9]+)": "with text over {} % of the pixels",
     r"impulses([0-9]+)": "with impulses on {} % of the pixels",
     r"pd([0-9]+)": "by a blind-spot network on every {}th pixel, and no more",
+    r"(before)": "of images before",
+    r"(after)": "of images after",
+    r"(swapped)": "with the backgrounds of the other class",
     r"(camera)": "of a simulated camera",
     r"(jpeg)": "of a simulated camera that writes JPEG",
     r"(shot)": "of queries that are moved, turned and lit anew",

@@ -16,7 +16,9 @@ from PIL import Image
 
 CHAPTERS = ("00_start_here", "08_dncnn", "09_ffdnet")  # with a noise lab
 WITH_RESTORATIONS = ("09_ffdnet", "10_blind_and_real", "11_inside_the_denoiser", "12_noise2noise", "13_noise2void", "14_ap_bsn")
-WITH_FIGURES = ("01_templates", "02_siamese", "03_triplet", "11_inside_the_denoiser", "14_ap_bsn")  # with labs of figures
+WITH_FIGURES = (  # with labs of figures
+    "01_templates", "02_siamese", "03_triplet", "07_before_after", "11_inside_the_denoiser", "14_ap_bsn",
+)  # fmt: skip
 KNOWN = (  # harmless words of the theme
     "Got invalid theme mode: . Resetting to auto.",  # the first visit has no choice of light or dark yet
 )

@@ -147,3 +147,65 @@ def test_unknown_protocol(protocol):
 def test_protocol_has_no_default():
     with pytest.raises(TypeError, match="protocol"):
         metrics.psnr(torch.zeros(1, 1, 4, 4), torch.zeros(1, 1, 4, 4))
+
+
+# --- masks ----------------------------------------------------------------------------------------------------------------
+
+
+def test_iou_against_a_loop():
+    draws = torch.Generator().manual_seed(0)
+    predicted, truth = (torch.rand(6, 1, 5, 7, generator=draws) < 0.4 for _ in range(2))
+    predicted[0], truth[1] = False, False
+    predicted[2] = truth[2] = False
+    expected = []
+    for p, t in zip(predicted, truth, strict=True):
+        shared = sum(bool(a and b) for a, b in zip(p.flatten(), t.flatten(), strict=True))
+        either = sum(bool(a or b) for a, b in zip(p.flatten(), t.flatten(), strict=True))
+        expected.append(shared / either if either else 1.0)
+    assert metrics.iou(predicted, truth).tolist() == pytest.approx(expected)
+    assert expected[0] == expected[1] == 0 and expected[2] == 1
+
+
+def test_iou_of_a_square_that_is_too_large():
+    """A side of 12 that overshoots by 2 on every side: (12 / 16)²."""
+    truth, predicted = torch.zeros(2, 1, 1, 30, 30, dtype=torch.bool)
+    truth[..., 9:21, 9:21], predicted[..., 7:23, 7:23] = True, True
+    assert metrics.iou(predicted, truth).item() == pytest.approx((12 / 16) ** 2)
+
+
+@pytest.mark.parametrize("levels", [2, 7, None])
+def test_average_precision_against_scikit_learn(levels):
+    from sklearn.metrics import average_precision_score
+
+    draws = torch.Generator().manual_seed(levels or 0)
+    truth = torch.rand(3, 1, 20, 20, generator=draws) < 0.1
+    scores = torch.randn(3, 1, 20, 20, generator=draws, dtype=torch.float64) + truth
+    scores = (scores * levels / 4).round() if levels else scores  # with ties
+    assert metrics.average_precision(scores, truth) == pytest.approx(average_precision_score(truth.flatten(), scores.flatten()), rel=1e-9)
+
+
+def test_average_precision_of_a_constant_is_the_prevalence():
+    truth = torch.zeros(2, 1, 4, 5, dtype=torch.bool)
+    truth[0, 0, 1] = True
+    assert metrics.average_precision(torch.zeros(2, 1, 4, 5), truth) == pytest.approx(5 / 40)
+
+
+MASK = torch.zeros(2, 1, 4, 5, dtype=torch.bool)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: metrics.iou(MASK, MASK[:1]), "both must be of one shape"),
+        (lambda: metrics.iou(MASK.expand(2, 3, 4, 5), MASK.expand(2, 3, 4, 5)), r"of one shape \(B, 1, H, W\)"),
+        (lambda: metrics.iou(MASK.float(), MASK), "predicted masks: a tensor of booleans is expected"),
+        (lambda: metrics.iou(MASK[0], MASK[0]), r"\(B, 1, H, W\) is expected"),
+        (lambda: metrics.average_precision(MASK.float(), MASK), "no pixel is true"),
+        (lambda: metrics.average_precision(MASK.float() / 0, ~MASK), "NaN"),
+        (lambda: metrics.average_precision(MASK, ~MASK), "scores: a tensor of numbers is expected"),
+        (lambda: metrics.average_precision(MASK.float(), MASK.float()), "true masks: a tensor of booleans is expected"),
+    ],
+)
+def test_masks_that_make_no_sense(call, message):
+    with pytest.raises((TypeError, ValueError), match=message):
+        call()

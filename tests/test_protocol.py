@@ -8,6 +8,7 @@ import torch
 
 from course_lib import rng
 from course_lib.data import Dataset
+from course_lib.frozen import Frozen
 from course_lib.recipes import RECIPES
 
 TINY = {"depth": 3, "width": 4, "estimator_width": 4, "patch_size": 16, "batch_size": 6, "images": 2, "people": 5, "dimension": 4,
@@ -26,9 +27,10 @@ def made(name):
     settings = replace(settings, **fields)
     draws, channels = torch.Generator().manual_seed(3), getattr(settings, "channels", 3)
     images = torch.randint(0, 256, (10, channels, 20, 20), dtype=torch.uint8, generator=draws)
-    labels = torch.arange(10) // 2
+    labels = torch.arange(10) % 2 if hasattr(settings, "jitter") else torch.arange(10) // 2  # before and after, or five people
     shown = Dataset("drawn", images, "drawn", tuple(map(str, range(10))), labels, tuple("abcde"))
-    return recipe.method, settings, recipe.network(settings, seed=0), recipe.method.prepare(shown, settings, 0)
+    held = {part: Frozen(made(source.recipe)[2]) for part, source in next(iter(recipe.presets.values())).needs.items() if part != "start"}
+    return recipe.method, settings, recipe.network(settings, seed=0, **held), recipe.method.prepare(shown, settings, 0)
 
 
 @pytest.mark.parametrize("name", ONE_EACH.values(), ids=ONE_EACH)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from course_lib import project
-from course_lib.data import embedded, folders, libraries
+from course_lib.data import embedded, folders, libraries, scenes, sorting
 from course_lib.data.dataset import AlteredError, DataError, Dataset, Request, balanced, contents, manifest, verified
 from course_lib.data.digits_on_photos import digits_on_photos
 from course_lib.data.embedded import TEXTURES
@@ -21,14 +21,12 @@ __all__ = [
     "manifest", "open_image", "verified",
 ]  # fmt: skip
 
-EMBEDDED = ("photos", "digits", "digits_on_photos", "sheets", "pages", "textures")  # inside installed packages
-SPLIT = (
-    "photos", "digits", "digits_on_photos", "sheets", "pages", "textures", "portraits", "mnist", "cifar10", "cifar10_jpeg",
-)  # fmt: skip
+EMBEDDED = ("photos", "digits", "digits_on_photos", "sheets", "pages", "textures", "scenes")  # inside installed packages, or drawn
+SPLIT = (*EMBEDDED, "portraits", "mnist", "cifar10", "cifar10_jpeg", "ws2")
 WITHOUT_SPLIT = {  # what these are for, of the sets that do not come in two parts
     "bsd400": "train", "cbsd432": "train", "bsd68": "test", "set12": "test", "set5": "test", "cbsd68": "test", "cc15": "test",
 }  # fmt: skip
-IN_COLOR = ("digits_on_photos", "cifar10", "cifar10_jpeg", "set5", "cbsd432", "cbsd68", "cc15")
+IN_COLOR = ("digits_on_photos", "scenes", "ws2", "cifar10", "cifar10_jpeg", "set5", "cbsd432", "cbsd68", "cc15")
 LOADERS = {
     "photos": embedded.photos,
     "digits": embedded.digits,
@@ -36,6 +34,7 @@ LOADERS = {
     "sheets": embedded.sheets,
     "pages": embedded.pages,
     "textures": embedded.textures,
+    "scenes": scenes.scenes,
     "portraits": libraries.portraits,
     "mnist": libraries.mnist,
     "cifar10": libraries.cifar10,
@@ -43,6 +42,7 @@ LOADERS = {
     "faces": libraries.faces,
     **dict.fromkeys(folders.FOLDERS, folders.folder),
     "cc15": folders.cc15,
+    "ws2": sorting.ws2,
 }
 
 
@@ -59,8 +59,9 @@ def load(
 
     Args:
         name: ``photos`` or ``digits`` (embedded), and ``digits_on_photos``, ``sheets`` (of digits), ``pages`` (of text) and
-            ``textures``, made of what is embedded; ``mnist``, ``cifar10``, ``cifar10_jpeg``, ``faces``, ``portraits`` (the faces,
-            in two parts); or a folder of images: ``bsd400``, ``bsd68``, ``set12``, ``set5``, ``cbsd432``, ``cbsd68``, ``cc15``.
+            ``textures``, made of what is embedded; ``scenes`` of a sorting line, which are drawn; ``mnist``, ``cifar10``,
+            ``cifar10_jpeg``, ``faces``, ``portraits`` (the faces, in two parts); or a folder of images: ``bsd400``, ``bsd68``,
+            ``set12``, ``set5``, ``cbsd432``, ``cbsd68``, ``cc15``, and ``ws2``, a sorting line of one's own.
         split: ``"train"`` or ``"test"`` where the data set has the two, else None: see ``SPLIT``.
         root: the folder to look in; ``COURSE_DATA`` or ``data/downloads`` where it is None.
         color: for ``photos``: the colour photographs in colour, rather than all of them in gray.

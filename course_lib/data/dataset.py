@@ -37,6 +37,7 @@ class Dataset:
     labels: Tensor | None = None  # (N,) int64
     classes: tuple[str, ...] = ()  # names of the labels
     truth: Tensor | None = None  # clean counterparts of noisy images, in their shape
+    masks: Tensor | None = None  # (N, 1, H, W) booleans: the pixels of what is to be found
 
     def __len__(self) -> int:
         return len(self.images)

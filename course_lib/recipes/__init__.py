@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from course_lib.recipes import (
     ap_bsn,
+    before_after,
     blind_spots,
     laptop,
     metric_learning,
@@ -24,6 +25,7 @@ PARTS = (
     self_supervised_denoising,
     blind_spots,
     ap_bsn,
+    before_after,
 )
 RECIPES: dict[str, Recipe] = {name: recipe for part in PARTS for name, recipe in part.RECIPES.items()}
 
