@@ -33,6 +33,8 @@ METRICS = {
     "rank1": Metric("identified with one template of each person", "%", "higher", 0.2),
     "rank1of5": Metric("identified with five templates of each person", "%", "higher", 0.2),
     "accuracy": Metric("classified correctly", "%", "higher", 0.2),
+    "knn": Metric("classified correctly by the nearest training images", "%", "higher", 0.2),
+    "rotation": Metric("turns recognised", "%", "higher", 0.2),
 }
 """Every metric by the first part of its name in records, such as ``psnr`` of ``psnr_25``."""
 
@@ -49,6 +51,7 @@ CONDITIONS = {
     r"impulses([0-9]+)": "with impulses on {} % of the pixels",
     r"(camera)": "of a simulated camera",
     r"(jpeg)": "of a simulated camera that writes JPEG",
+    r"block([0-9]+)": "in the features of block {}",
     r"(shot)": "of queries that are moved, turned and lit anew",
 }
 """Under which condition a figure was measured, by the last part of its name, a regular expression."""

@@ -25,6 +25,7 @@ Predicting Image Rotations*, ICLR 2018, and their code.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -72,11 +73,16 @@ class NINSettings(Plan):
 
 
 class Normalised(nn.Module):
-    """Images ``(B, C, H, W)`` in [0, 1] with the mean of CIFAR-10's channels 0 and their standard deviation 1 (gray: of all three)."""
+    """Images ``(B, C, H, W)`` in [0, 1], less the mean of the channels and divided by their standard deviation.
 
-    def __init__(self, channels: int):
+    Args:
+        channels: of the images. For others than three the mean over the three values stands for each.
+        mean, std: of red, green and blue, on the 0–255 scale: those of CIFAR-10.
+    """
+
+    def __init__(self, channels: int, mean: Sequence[float] = MEAN, std: Sequence[float] = STD):
         super().__init__()
-        for name, values in (("mean", MEAN), ("std", STD)):
+        for name, values in (("mean", mean), ("std", std)):
             each = torch.tensor(values if channels == 3 else [sum(values) / 3] * channels)
             self.register_buffer(name, each.view(-1, 1, 1) / 255, persistent=False)
 
