@@ -8,10 +8,11 @@ import torch
 
 from course_lib import rng
 from course_lib.data import Dataset
+from course_lib.frozen import Frozen
 from course_lib.recipes import RECIPES
 
 TINY = {"depth": 3, "width": 4, "estimator_width": 4, "patch_size": 16, "batch_size": 6, "images": 2, "people": 5, "dimension": 4,
-        "height": 20, "width_of_images": 20, "scales": (1.0,)}  # fmt: skip
+        "height": 20, "width_of_images": 20, "scales": (1.0,), "size": 20, "blocks": 2, "angles": (0, 90)}  # fmt: skip
 ONE_EACH = {recipe.method.__name__.rsplit(".", 1)[1]: name for name, recipe in RECIPES.items()}  # the last recipe of each method
 
 
@@ -28,7 +29,8 @@ def made(name):
     images = torch.randint(0, 256, (10, channels, 20, 20), dtype=torch.uint8, generator=draws)
     labels = torch.arange(10) // 2
     shown = Dataset("drawn", images, "drawn", tuple(map(str, range(10))), labels, tuple("abcde"))
-    return recipe.method, settings, recipe.network(settings, seed=0), recipe.method.prepare(shown, settings, 0)
+    held = {part: Frozen(made(source.recipe)[2]) for part, source in next(iter(recipe.presets.values())).needs.items() if part != "start"}
+    return recipe.method, settings, recipe.network(settings, seed=0, **held), recipe.method.prepare(shown, settings, 0)
 
 
 @pytest.mark.parametrize("name", ONE_EACH.values(), ids=ONE_EACH)

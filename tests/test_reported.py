@@ -19,6 +19,8 @@ from course_lib import recipes, reported, results
         ("clamped_10", "dB", "higher", "PSNR of the restored images, clamped and not rounded to 8 bits, with noise of σ = 10"),
         ("eer_0", "%", "lower", "equal error rate of pairs, with noise of σ = 0"),
         ("rank1of5_shot", "%", "higher", "identified with five templates of each person, of queries that are moved, turned and lit anew"),
+        ("rotation", "%", "higher", "turns recognised"),
+        ("knn_block2", "%", "higher", "classified correctly by the nearest training images, in the features of block 2"),
         ("pixels_eer_25", "%", "lower", "equal error rate of pairs, with noise of σ = 25, by the distance of pixels"),
     ],
 )

@@ -17,7 +17,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 import torch.nn.functional as F
@@ -28,7 +28,7 @@ from course_lib.data import Dataset
 from course_lib.labelled import LabelledPool, flips
 from course_lib.plan import Plan
 from course_lib.pretext import rotation
-from course_lib.pretext.nin import Normalised, initialise
+from course_lib.pretext.nin import Gamma, Normalised, initialise
 from course_lib.pretext.rotation import step
 from course_lib.rng import Draws
 
@@ -47,7 +47,7 @@ class Settings(Plan):
     """The plan for ImageNet, whose 1.28 million images make 50 epochs of 6,672 batches."""
 
     angles: tuple[int, ...] = (0, 90, 180, 270)  # in degrees, counter-clockwise; the classes, in this order
-    scales: Literal["uniform", "ones"] = "uniform"  # how γ of batch normalisation begins, see pretext.nin
+    initial_gamma: Gamma = "uniform"  # how γ of batch normalisation begins, see pretext.nin
     batch_size: int = 192  # images
     steps: int = 333_600
     optimizer: Literal["adam", "sgd", "muon"] = "sgd"
@@ -64,15 +64,15 @@ class Settings(Plan):
         rotation.require_angles(self.angles)
         if any(angle % 90 for angle in self.angles):
             raise ValueError(f"angles = {self.angles}: AlexNet is for quarter turns, which keep the size of the image.")
-        if self.scales not in ("uniform", "ones"):
-            raise ValueError(f'scales = "{self.scales}", but it must be one of uniform, ones.')
+        if self.initial_gamma not in get_args(Gamma):
+            raise ValueError(f'initial_gamma = "{self.initial_gamma}", but it must be one of {", ".join(get_args(Gamma))}.')
 
 
 class AlexNet(nn.Module):
     """Colour images ``(B, 3, 224, 224)`` in [0, 1] give logits ``(B, R)`` for the R angles, float32.
 
     Args:
-        settings: ``angles`` and ``scales`` are used.
+        settings: ``angles`` and ``initial_gamma`` are used.
         seed: of the initial weights.
     """
 
@@ -93,7 +93,7 @@ class AlexNet(nn.Module):
             nn.Linear(4096, 4096, bias=False), nn.BatchNorm1d(4096), nn.ReLU(),
             nn.Linear(4096, len(settings.angles)),
         )  # fmt: skip
-        initialise(self, settings.scales, rng.generator(seed, 0, 0, "initial weights"))
+        initialise(self, settings.initial_gamma, rng.generator(seed, 0, 0, "initial weights"))
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits ``(B, R)`` of images ``(B, 3, 224, 224)``, float32 whatever autocast does."""

@@ -38,7 +38,7 @@ from course_lib.plan import Plan
 MEAN, STD = (125.3, 123.0, 113.9), (63.0, 62.1, 66.7)
 """Of the channels of CIFAR-10, on the 0–255 scale."""
 
-Scales = Literal["uniform", "ones"]
+Gamma = Literal["uniform", "ones"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,7 +47,7 @@ class NINSettings(Plan):
 
     blocks: int = 4
     width: int = 192  # channels of the widest layer; the others in proportion
-    scales: Scales = "uniform"  # how γ of batch normalisation begins: as in the PyTorch of the paper's time, or at 1
+    initial_gamma: Gamma = "uniform"  # how γ of batch normalisation begins: as in the PyTorch of the paper's time, or at 1
     channels: int = 3  # of the images
     size: int = 32  # of the images, in pixels
     padding: int = 4  # of the random crops, in pixels; 0 for none
@@ -65,8 +65,8 @@ class NINSettings(Plan):
 
     def __post_init__(self):
         super().__post_init__()
-        if self.scales not in get_args(Scales):
-            raise ValueError(f'scales = "{self.scales}", but it must be one of {", ".join(get_args(Scales))}.')
+        if self.initial_gamma not in get_args(Gamma):
+            raise ValueError(f'initial_gamma = "{self.initial_gamma}", but it must be one of {", ".join(get_args(Gamma))}.')
         for name, low in (("blocks", 2), ("width", 2), ("channels", 1), ("size", 8), ("padding", 0)):
             if getattr(self, name) < low:
                 raise ValueError(f"{name} = {getattr(self, name)}, but it must be at least {low}.")
@@ -95,7 +95,7 @@ class NIN(nn.Module):
     """The network for ``classes`` classes: images ``(B, C, H, W)`` in [0, 1], of any size, give logits ``(B, classes)``, float32.
 
     Args:
-        settings: ``blocks``, ``width``, ``channels`` and ``scales`` are used.
+        settings: ``blocks``, ``width``, ``channels`` and ``initial_gamma`` are used.
         classes: how many there are.
         seed: of the initial weights.
 
@@ -119,7 +119,7 @@ class NIN(nn.Module):
             parts = [part for (inputs, side), output in zip(layers, outputs, strict=True) for part in _layer(inputs, output, side)]
             self.blocks.append(nn.Sequential(*parts, *pools[number : number + 1]))
         self.head = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(wide, classes))
-        initialise(self, settings.scales, rng.generator(seed, 0, 0, "initial weights"))
+        initialise(self, settings.initial_gamma, rng.generator(seed, 0, 0, "initial weights"))
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits ``(B, classes)`` of images ``(B, C, H, W)``, float32 whatever autocast does."""
@@ -130,15 +130,15 @@ def _layer(inputs: int, outputs: int, side: int) -> tuple[nn.Module, ...]:
     return nn.Conv2d(inputs, outputs, side, padding=side // 2, bias=False), nn.BatchNorm2d(outputs), nn.ReLU()
 
 
-def initialise(network: nn.Module, scales: Scales, generator: torch.Generator) -> None:
-    """Weights and biases of convolutions and linear layers uniform on ±1/√fan-in, and γ of batch normalisation as ``scales`` says."""
+def initialise(network: nn.Module, gamma: Gamma, generator: torch.Generator) -> None:
+    """Weights and biases of convolutions and linear layers uniform on ±1/√fan-in, and γ of batch normalisation as ``gamma`` says."""
     for layer in network.modules():
         if isinstance(layer, nn.Conv2d | nn.Linear):
             bound = 1 / math.sqrt(layer.weight[0].numel())
             for tensor in (layer.weight, layer.bias):
                 if tensor is not None:
                     nn.init.uniform_(tensor, -bound, bound, generator=generator)
-        elif isinstance(layer, nn.modules.batchnorm._BatchNorm) and scales == "uniform":
+        elif isinstance(layer, nn.modules.batchnorm._BatchNorm) and gamma == "uniform":
             nn.init.uniform_(layer.weight, 0, 1, generator=generator)
 
 

@@ -112,7 +112,7 @@ def _interpolated(images: Tensor, degrees: float, side: int) -> Tensor:
     y, x = torch.meshgrid(at, at, indexing="ij")
     cos, sin = math.cos(turn), math.sin(turn)
     from_x, from_y = x * cos - y * sin, x * sin + y * cos  # rows count downwards
-    grid = torch.stack([from_x, from_y], dim=-1) * (2 / (images.shape[-1] - 1))
+    grid = torch.stack([from_x, from_y], dim=-1) * (2 / max(1, images.shape[-1] - 1))
     grid = grid.expand(len(images), -1, -1, -1)
     return F.grid_sample(exact, grid, mode="bilinear", padding_mode="zeros", align_corners=True).to(images)
 
