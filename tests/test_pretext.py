@@ -119,6 +119,14 @@ def test_a_probe_sees_the_labels_of_its_draw_only():
     found = probe.accuracies(5, draws=3, seed=1)
     assert found.shape == (3,) and found.min() > 95
     assert probe.accuracy(5, seed=1, number=2) == found[2]
+    from sklearn.linear_model import LogisticRegression
+
+    wide, others = torch.randn(40, 90, generator=torch.Generator().manual_seed(0)), rand(30, 90, seed=3)
+    classes = torch.arange(40) % 4
+    short = few_labels.Probe(wide, classes, others, torch.arange(30) % 4)
+    chosen = few_labels.draw(classes, 3).numpy()
+    plain = LogisticRegression(C=few_labels.REGULARISATION, max_iter=300).fit(short.known[chosen], classes.numpy()[chosen])
+    assert short.accuracy(3) == 100 * (plain.predict(short.queries) == short.truth.numpy()).mean(), "in fewer dimensions the same"
     hidden = labels.clone()
     hidden[~torch.isin(torch.arange(200), few_labels.draw(labels, 5, seed=1))] = 0  # another draw would notice
     chosen = few_labels.draw(labels, 5, seed=1)
@@ -169,11 +177,13 @@ def test_neighbours_are_those_of_the_training_images():
     scores = probes.neighbours(maps[0], train.labels, maps[1], classes=4)
     assert found == [100.0 * (row.argmax() == label).item() for row, label in zip(scores, test.labels, strict=True)]
     assert downstream.by_neighbours(network, test.images, test.labels, known=lambda: train, block=2, indices=[5, 2]) == [found[5], found[2]]
-    torch.testing.assert_close(downstream.features(network, test.images, 2, at_once=5), maps[1])
+    both = downstream.features(network, test.images, [1, 2], at_once=5)
+    torch.testing.assert_close(both[2], maps[1])
+    assert both[1].shape == (12, 2 * 16)
     with pytest.raises(ValueError, match="12 images, but 3 labels"):
         downstream.by_neighbours(network, test.images, test.labels[:3], known=lambda: train, block=2)
     with pytest.raises(ValueError, match="block"):
-        downstream.features(network, test.images, 3)
+        downstream.features(network, test.images, [1, 3])
 
 
 def test_a_probe_is_of_the_block_that_it_names():

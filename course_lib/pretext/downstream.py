@@ -40,16 +40,28 @@ def probe(settings: ProbeSettings, *, trunk: Frozen, seed: int = 0) -> probes.Pr
 
 
 @torch.no_grad()
-def features(network: nin.NIN, images: Tensor, block: int, *, at_once: int = 500) -> Tensor:
-    """Features of a block, averaged over 4×4 parts of the image: ``(N, d)`` float32 of 8-bit images ``(N, C, H, W)``, on the CPU.
+def features(network: nin.NIN, images: Tensor, blocks: Sequence[int], *, at_once: int = 500) -> dict[int, Tensor]:
+    """Features of some blocks, averaged over 4×4 parts of the image: of each ``(N, d)`` float32, on the CPU.
+
+    Args:
+        network: left in evaluation mode.
+        images: 8-bit ``(N, C, H, W)``.
+        blocks: numbered from 1.
+        at_once: images that go through the network together.
 
     Raises:
-        TypeError, ValueError: for images of another type or shape, a block that there is not, or features with NaN.
+        TypeError, ValueError: for images of another type or shape, blocks that there are not, or features with NaN.
     """
     checks.tensor(images, "images", ("N", "C", "H", "W"), of="8-bit")
-    layers, device = nin.trunk(network, block).eval(), next(network.parameters()).device
-    parts = images.split(checks.whole(at_once, "at_once", 1))
-    return torch.cat([few_labels.pooled(layers(to_float(part.to(device))).float()).cpu() for part in parts])
+    layers, device = nin.trunk(network, max(blocks, default=0)).eval(), next(network.parameters()).device
+    found: dict[int, list[Tensor]] = {checks.whole(block, "block", 1): [] for block in blocks}
+    for part in images.split(checks.whole(at_once, "at_once", 1)):
+        values = to_float(part.to(device))
+        for number, layer in enumerate(layers):  # the first one normalises
+            values = layer(values)
+            if number in found:
+                found[number].append(few_labels.pooled(values.float()).cpu())
+    return {block: torch.cat(parts) for block, parts in found.items()}
 
 
 def by_neighbours(
@@ -73,7 +85,7 @@ def by_neighbours(
         raise ValueError(f"there are {len(images)} images, but {len(labels)} labels.")
     chosen = checks.indices(indices, len(images))
     train = known()
-    queries = features(network, images[chosen], block)
+    queries = features(network, images[chosen], [block])[block]
     classes = 1 + int(max(train.labels.max(), labels.max()))
-    scores = probes.neighbours(features(network, train.images, block), train.labels, queries, classes=classes)
+    scores = probes.neighbours(features(network, train.images, [block])[block], train.labels, queries, classes=classes)
     return (100.0 * (scores.argmax(1) == labels[chosen])).tolist()
