@@ -8,7 +8,7 @@ import signal
 import sys
 from pathlib import Path
 
-from course_lib import files, terminal
+from course_lib import files, reported, terminal
 
 
 def parser() -> argparse.ArgumentParser:
@@ -31,13 +31,23 @@ def parser() -> argparse.ArgumentParser:
     train.add_argument("--note", default="", help="what readers of the record must know, such as why the run was short")
 
     evaluate = commands.add_parser(
-        "evaluate", help="evaluate a trained network", formatter_class=argparse.RawDescriptionHelpFormatter, epilog=_metrics()
+        "evaluate", help="evaluate a trained network", formatter_class=argparse.RawDescriptionHelpFormatter, epilog=reported.explained()
     )
     evaluate.add_argument("recipe", help="a name that `course list` prints")
     evaluate.add_argument("--preset", help="whose test data are used; default paper, or quick where there is none")
     evaluate.add_argument("--checkpoint", type=Path, help="a checkpoint of `course train`; default: the shipped weights")
     evaluate.add_argument("--data", help="one data set to evaluate on, rather than those of the preset")
     evaluate.add_argument("--extend", action="store_true", help="measure what the record of the shipped network lacks, and add it there")
+
+    queue = commands.add_parser(
+        "reproduce", help="train in the background what is missing or short of the paper's figures",
+        description="Train what has no record, or that of a short run, the largest gap to the paper first, at the lowest priority, until "
+        "all is done or the time is over. Ended at any moment, it goes on from there the next time; SIGSTOP and SIGCONT pause it.",
+    )  # fmt: skip
+    queue.add_argument("--what", nargs="+", default=[], metavar="NAME", help="recipes; default: all")
+    queue.add_argument("--budget", metavar="TIME", help="how long to work, such as 150m or 2h30m; default: until all is done")
+    queue.add_argument("--slice", default="10m", metavar="TIME", help="of training between two checkpoints with a figure; default 10m")
+    queue.add_argument("--status", action="store_true", help="only show how far each run is; also while a queue works")
 
     verify = commands.add_parser("verify", help="evaluate the shipped networks again and compare with their records")
     verify.add_argument("recipes", nargs="*", help="default: all that are recorded")
@@ -48,19 +58,6 @@ def parser() -> argparse.ArgumentParser:
     bench.add_argument("--time-to", type=float, metavar="DB", help="also the time to that PSNR on Set12 at σ = 25, such as 28.5")
     bench.add_argument("--record", type=Path, metavar="FILE", help="write the measurements to this JSON file")
     return top
-
-
-def _metrics() -> str:
-    """What ``course evaluate --help`` says of the metrics."""
-    from course_lib import reported
-
-    names = [f"  {name:10} {metric}" for name, metric in reported.METRICS.items()]
-    return "\n".join([
-        "metrics: NAME, or NAME_CONDITION", *names,
-        "conditions: _25 noise of σ = 25, _x3 bicubic reduction by 3, _q40 JPEG of quality 40, _camera a simulated camera,",
-        "_jpeg one that writes JPEG, _shot queries that are moved, turned and lit anew; pixels_NAME and angle_NAME: by the",
-        "distance of pixels, and by the angle, in place of the network's distance",
-    ])  # fmt: skip
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -84,7 +81,10 @@ def _run(arguments: list[str] | None) -> int:
         parser().error(f"unrecognized arguments: {' '.join(rest)}")
     options.changes = [*getattr(options, "changes", []), *rest]  # argparse takes settings before the options only
     try:
-        return {"list": _list, "train": _train, "evaluate": _evaluate, "verify": _verify, "bench": _bench}[options.command](options)
+        command = {
+            "list": _list, "train": _train, "evaluate": _evaluate, "reproduce": _reproduce, "verify": _verify, "bench": _bench,
+        }[options.command]  # fmt: skip
+        return command(options)
     except terminal.Stopped as stopped:
         print(f"course: {stopped}", file=sys.stderr)
         return 128 + stopped.number
@@ -214,7 +214,7 @@ def _train(options) -> int:
 def _evaluate(options) -> int:
     from course_lib import devices, recipes, recording, results, runs
 
-    options.preset = options.preset or ("paper" if "paper" in recipes.named(options.recipe).presets else "quick")
+    options.preset = options.preset or (results.best(options.recipe) if "paper" in recipes.named(options.recipe).presets else "quick")
     _, preset = recipes.find(options.recipe, options.preset)
     if options.extend:
         if options.checkpoint or options.data:
@@ -239,6 +239,12 @@ def _evaluate(options) -> int:
     seed = content["seed"] if options.checkpoint else 0
     _print_means(runs.evaluate(options.recipe, options.preset, model.to(device), only=options.data, seed=seed))
     return 0
+
+
+def _reproduce(options) -> int:
+    from course_lib import reproduce
+
+    return reproduce.command(options.what, options.budget, options.slice, show=options.status)
 
 
 def _verify(options) -> int:

@@ -23,11 +23,23 @@ class History:
     precision: str = ""
     interrupted: bool = False
     signal: int = 0  # number of the one that interrupted it; 0 for none, and where it came to another process
+    slices: list[dict] = field(default_factory=list)  # who computed which steps, see begin_slice
 
     def begin(self, device: str, precision: str) -> History:
         """The history itself, of a run that begins or goes on now."""
         self.device, self.precision, self.interrupted, self.signal = device, precision, False, 0
         return self
+
+    def begin_slice(self, step: int, **computed_by) -> None:
+        """Note who computes the run from ``step`` on: commit, versions and device of this process, as a record keeps them."""
+        if self.slices and self.slices[-1]["last_step"] == self.slices[-1]["first_step"]:
+            self.slices.pop()  # nothing was kept of it
+        self.slices.append({"first_step": step, "last_step": step, "seconds": 0.0, **computed_by})
+
+    def keep(self, step: int, seconds: float) -> None:
+        """Note what is kept: the run up to ``step``, for which this process has taken ``seconds`` so far."""
+        self.seconds += seconds - self.slices[-1]["seconds"]
+        self.slices[-1] |= {"last_step": step, "seconds": seconds}
 
     def add(self, step: int, means: dict[str, float]) -> None:
         """One entry: the means of the steps that ended with ``step`` updates."""

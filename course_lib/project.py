@@ -7,6 +7,7 @@ import os
 import shlex
 import subprocess
 from collections.abc import Iterable
+from functools import cache
 from pathlib import Path
 
 PACKAGE = Path(__file__).resolve().parent
@@ -60,6 +61,12 @@ def commit() -> str:
     except (OSError, subprocess.SubprocessError):
         return "unknown"
     return told.stdout.strip()
+
+
+@cache
+def loaded_commit() -> str:
+    """:func:`commit` when this process first asked: that of the code it runs, also where others are checked out meanwhile."""
+    return commit()
 
 
 def restoring(file: Path) -> str:

@@ -93,11 +93,12 @@ def record(
         "source_hash": contents[0]["source_hash"],
         "seconds": round(seconds, 1),
         "steps": steps,
+        **_slices(histories),
         "throughput": {"samples_per_second": round(steps * settings["batch_size"] / seconds, 2)},
         "measured": [],
         "metrics": {},
-        "paper": found.paper if preset == "paper" else {},
-        "short": settings["steps"] * settings["batch_size"] < recipes.budget(chosen.settings),
+        "paper": found.paper if preset in results.FOR_THE_PAPER else {},
+        "short": settings["steps"] * settings["batch_size"] < recipes.budget(found.presets.get("paper", chosen).settings),
         "note": note,
     }
     for name, test in chosen.tests.items():
@@ -137,7 +138,7 @@ def extend(recipe: str, preset: str, *, folder: Path | None = None) -> dict[str,
     if isinstance(entry["seed"], list):
         raise ValueError(f"the record of {recipe}, {preset} preset, is of {len(entry['seed'])} trainings, of which not all have weights.")
     model, split = runs.shipped(recipe, preset).to(devices.default()), chosen.data(entry["seed"])
-    paper = found.paper if preset == "paper" else {}
+    paper = found.paper if preset in results.FOR_THE_PAPER else {}
     lacking = {name: test.lacking(entry["metrics"].get(name, {})) for name, test in chosen.tests.items()}
     if not any(lacking.values()) and entry["paper"] == paper:
         raise ValueError(f"the record of {recipe}, {preset} preset, has everything that the recipe tests.")
@@ -162,6 +163,18 @@ def _finished(recipe: str, preset: str, file: Path) -> tuple[nn.Module, dict, Sp
     if differences:
         raise checkpoints.CheckpointError(f"{file} is about something else than {recipe}, {preset} preset ({'; '.join(differences)}).")
     return model.to(devices.default()), content, split
+
+
+def _slices(histories: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Which steps were computed in how many seconds by which process, whose commit, versions and device are listed once."""
+    computed_by, slices = [], []
+    for one in (one for history in histories for one in history.get("slices", [])):
+        steps = {key: one[key] for key in ("first_step", "last_step")}
+        who = {key: value for key, value in one.items() if key not in (*steps, "seconds")}
+        if who not in computed_by:
+            computed_by.append(who)
+        slices.append({**steps, "seconds": round(one["seconds"], 1), "computed_by": computed_by.index(who)})
+    return {"slices": slices, "computed_by": computed_by}
 
 
 def _as_shipped(recipe: str, preset: str, networks: list[nn.Module], seed: int) -> tuple[list[nn.Module], dict[str, Any]]:
@@ -207,11 +220,10 @@ def _places(recipe: str, preset: str, folder: Path | None) -> tuple[Path, Path]:
 
 
 def _recorded(recipe: str, preset: str) -> dict[str, Any] | None:
-    """The record that a run would replace; None if there is none. ``RecordError`` where it cannot be read."""
-    if not results.path(recipe, preset).exists():
-        return None
+    """The record that stands: of the preset, or the best beside the paper. None if there is none; ``RecordError`` if it cannot be read."""
     try:
-        return results.read(recipe, preset)
+        standing = results.best(recipe) if preset in results.FOR_THE_PAPER else preset
+        return results.read(recipe, standing) if results.path(recipe, standing).exists() else None
     except results.RecordError as error:
         raise results.RecordError(f"{error} Or replace it by this run, whatever it says (--force).") from error
 
@@ -223,7 +235,7 @@ def _require_no_worse(entry: Mapping[str, Any], before: Mapping[str, Any] | None
     gain, figures = results.gain(before, entry)
     if gain >= -LEAST_LOSS:
         return
-    recipe, preset = (entry["about"][key] for key in ("recipe", "preset"))
+    recipe, preset = (before["about"][key] for key in ("recipe", "preset"))
     if figures:
         was, now = before["metrics"], entry["metrics"]
         data, metric = next((d, m) for d in was for m in was[d] if m in now.get(d, {}))

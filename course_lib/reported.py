@@ -72,6 +72,23 @@ def named(name: str) -> Metric:
     return replace(METRICS[first], words=", ".join([METRICS[first].words, *said, *(RIVALS[word] for word in rival)]))
 
 
+def explained() -> str:
+    """The metrics and conditions in words, a line each, for ``course evaluate --help``."""
+    names = [f"  {name:10} {metric}" for name, metric in METRICS.items()]
+    return "\n".join([
+        "metrics: NAME, or NAME_CONDITION", *names,
+        "conditions: _25 noise of σ = 25, _x3 bicubic reduction by 3, _q40 JPEG of quality 40, _camera a simulated camera,",
+        "_jpeg one that writes JPEG, _shot queries that are moved, turned and lit anew; pixels_NAME and angle_NAME: by the",
+        "distance of pixels, and by the angle, in place of the network's distance",
+    ])  # fmt: skip
+
+
+def sigma_255(name: str) -> float:
+    """σ of the noise, on the 0–255 scale, under which a figure of that name was measured, as 50 of ``psnr_50``; 0 where it names none."""
+    condition = name.rpartition("_")[2]
+    return float(condition) if re.fullmatch("[0-9.]+", condition) else 0.0
+
+
 def gain(name: str, before: float, after: float) -> float:
     """By how much the figure ``after`` is better than that ``before``, in its unit: positive where better, whichever direction that is.
 

@@ -1,4 +1,7 @@
-"""Did it work? Every figure of a paper that a recipe can be compared with, beside what was recorded."""
+"""Did it work? Every figure of a paper that a recipe can be compared with, beside what was recorded.
+
+The tables of the page Reproduction; what trains is :mod:`course_lib.reproduce`.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,7 @@ from course_lib import plots, project, recipes, results
 
 def entries(names: list[str] | None = None) -> list[results.Comparison]:
     """Every published figure of the recipes, in their order; of those named, or of all."""
-    done = {recipe: results.read(recipe, preset) for recipe, preset in results.recorded() if preset == "paper"}
+    done = {recipe: results.read(recipe) for recipe, preset in results.recorded() if preset in results.FOR_THE_PAPER}
     chosen = {name: recipes.named(name) for name in names or recipes.RECIPES}
     return [row for name, recipe in chosen.items() for row in results.comparisons(name, recipe.paper, done.get(name))]
 

@@ -11,7 +11,8 @@ A record holds
 - ``measured``: for each group of figures the data set with its source, the metrics, and the device, versions and commit that
   measured them (None where that was not kept);
 - ``paper.<data set>.<metric>`` with ``value`` and ``protocol``; ``short``, true where the run had less than the paper's budget;
-  ``note``, which says why; ``weights`` where any are shipped.
+  ``note``, which says why; ``weights`` where any are shipped; ``slices`` where that was kept: which steps took how many seconds
+  (of several seeds one after the other), and which entry of ``computed_by`` computed them: commit, versions and device.
 
 Units are those of :func:`course_lib.reported.named`. ``sha256`` is the hash of all the rest: a record is written by a run, not by hand.
 """
@@ -29,6 +30,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from course_lib import files, project, reported
+
+FOR_THE_PAPER = ("paper", "laptop")
+"""Presets whose figures stand beside those of the paper: same network, loss and data; the second one learns in hours on a laptop."""
 
 SCHEMA = 2
 """Number of the layout described above; a record of another one is refused."""
@@ -54,6 +58,7 @@ class Comparison:
     protocol: str
     recorded: float | None = None  # None where the run has not been made, or does not report it
     short: bool = False  # was the run shorter than the paper's?
+    preset: str = "paper"  # of the run
 
     @property
     def gap(self) -> float:
@@ -183,20 +188,38 @@ def gain(before: dict, after: dict) -> tuple[float, int]:
     """(By how much a record is better than the one before, how many figures that is the mean over: those that both have.)
 
     The mean is over all metrics of all data sets, in the unit of the metrics, by the direction that
-    :func:`course_lib.reported.named` gives; (NaN, 0) for records that share no figure.
+    :func:`course_lib.reported.named` gives; (NaN, 0) for records that share no figure. Figures with more noise than either network
+    was trained for do not count: they show where a method fails, and a better run may well fail more.
     """
     was, now = before["metrics"], after["metrics"]
-    shared = [(data, metric) for data in was for metric in was[data] if metric in now.get(data, {})]
+    limit = max(max(record.get("settings", {}).get("sigma_255", (math.inf,))) for record in (before, after))
+    shared = [(data, metric) for data in was for metric in was[data] if metric in now.get(data, {}) and reported.sigma_255(metric) <= limit]
     gains = [reported.gain(metric, was[data][metric], now[data][metric]) for data, metric in shared]
     return (statistics.mean(gains) if gains else math.nan), len(gains)
 
 
-def read(recipe: str, preset: str = "paper") -> dict:
-    """The record of a run.
+def best(recipe: str) -> str:
+    """The preset of a recipe's best record among those whose figures stand beside the paper's, by :func:`gain`; the first where none is.
+
+    Raises:
+        RecordError: for a record that is damaged, altered or incomplete.
+    """
+    found = [preset for preset in FOR_THE_PAPER if path(recipe, preset).is_file()]
+    if len(found) < 2:
+        return (found or FOR_THE_PAPER)[0]
+    first, *others = ((preset, open_file(path(recipe, preset))) for preset in found)
+    for other in others:
+        first = other if gain(first[1], other[1])[0] > 0 else first
+    return first[0]
+
+
+def read(recipe: str, preset: str | None = None) -> dict:
+    """The record of a run: of a preset, or the best that stands beside the paper (:func:`best`).
 
     Raises:
         RecordError: if there is none (names those there are), or it is damaged, altered or incomplete.
     """
+    preset = preset or best(recipe)
     file = path(recipe, preset)
     if not file.is_file():
         there = ", ".join(".".join(run) for run in recorded()) or "none"
@@ -233,9 +256,9 @@ def compare(record: dict) -> list[Comparison]:
 
 def comparisons(recipe: str, paper: Mapping[str, Mapping[str, dict]], record: dict | None) -> list[Comparison]:
     """Every figure of a paper, data set -> metric -> value and protocol, beside that of a record, where there is one."""
-    ours, short = (record["metrics"], record["short"]) if record else ({}, False)
+    ours, short, preset = (record["metrics"], record["short"], record["about"]["preset"]) if record else ({}, False, "paper")
     return [
-        Comparison(recipe, data, metric, figure["value"], figure["protocol"], ours.get(data, {}).get(metric), short)
+        Comparison(recipe, data, metric, figure["value"], figure["protocol"], ours.get(data, {}).get(metric), short, preset)
         for data, by_metric in paper.items()
         for metric, figure in by_metric.items()
     ]

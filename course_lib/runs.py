@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,7 @@ def train(
     checkpoint: Path | None = None,
     resume: bool = False,
     tested: bool = False,
+    pause: Callable[[], bool] = lambda: False,
 ) -> tuple[nn.Module, training.Plan, training.History, Dataset]:
     """Load a recipe's data and train it.
 
@@ -36,7 +37,7 @@ def train(
         recipe, preset: what to train.
         changes: settings to change, as for :func:`course_lib.settings.override`.
         seed: of every draw; where the recipe is of people, also of who is trained on.
-        checkpoint, resume: as for :func:`course_lib.training.fit`.
+        checkpoint, resume, pause: as for :func:`course_lib.training.fit`.
         tested: will it be evaluated on its test sets? Then they are loaded before the first step, so that a missing one costs nothing.
 
     Returns:
@@ -62,7 +63,7 @@ def train(
         _start_from(model, chosen.needs["start"])
     history = training.fit(
         model, found.method.prepare(images, settings, seed), found.method, settings, seed=seed, checkpoint=checkpoint, resume=resume,
-        about=about(recipe, preset, images),
+        about=about(recipe, preset, images), pause=pause,
     )  # fmt: skip
     return model, settings, history, images
 
@@ -156,8 +157,8 @@ def from_checkpoint(recipe: str, preset: str, file: Path) -> tuple[nn.Module, di
     return model.eval(), content
 
 
-def shipped(recipe: str, preset: str = "paper") -> nn.Module:
-    """The trained network that the course ships for a recipe, in evaluation mode.
+def shipped(recipe: str, preset: str | None = None) -> nn.Module:
+    """The trained network that the course ships for a recipe, in evaluation mode: of a preset, or of the best record beside the paper.
 
     Raises:
         results.RecordError, weights.WeightsError: if there is none, or it is damaged, or needs others that have changed.
@@ -165,8 +166,9 @@ def shipped(recipe: str, preset: str = "paper") -> nn.Module:
     """
     if not recipes.named(recipe).ships:
         raise ValueError(f"no weights of {recipe} are shipped: train it, and give its --checkpoint, or use runs.from_checkpoint.")
-    found, chosen = recipes.find(recipe, preset)
     record = results.read(recipe, preset)
+    preset = record["about"]["preset"]
+    found, chosen = recipes.find(recipe, preset)
     changed = _changed(chosen, record["about"])
     if changed:
         raise weights.WeightsError(f"the weights of {recipe} were trained with others of {changed} than are shipped now.")

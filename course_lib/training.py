@@ -7,8 +7,7 @@ checkpoint needs no random state and a resumed run repeats the interrupted one b
 
 from __future__ import annotations
 
-import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -16,7 +15,8 @@ from typing import Any, Protocol
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from course_lib import checkpoints, devices
+from course_lib import checkpoints, devices, project, results
+from course_lib.clock import Stopwatch
 from course_lib.history import History, Report, TrainingError
 from course_lib.plan import Plan, learning_rate, make_optimizers, update
 from course_lib.progress import Progress
@@ -51,6 +51,7 @@ def fit(
     resume: bool = False,
     progress: bool = True,
     about: Mapping[str, Any] | None = None,
+    pause: Callable[[], bool] = lambda: False,
 ) -> History:
     """Train ``model`` in place and return what was reported on the way.
 
@@ -65,8 +66,11 @@ def fit(
         progress: show a progress bar?
         about: what the run is of (recipe, preset, data, hashes of weights it starts from), kept in the checkpoint.
 
+        pause: asked after every step whether the training is to be interrupted there, to be gone on with later.
+
     Returns:
-        The history; ``interrupted`` where Ctrl-C, the stop button, SIGTERM or SIGHUP ended it: the model then is that so far.
+        The history; ``interrupted`` where Ctrl-C, the stop button, SIGTERM, SIGHUP or ``pause`` ended it: the model then is that so
+        far. ``seconds`` are without those in which SIGSTOP or Ctrl-Z held the process.
 
     Raises:
         ValueError: for a seed or an entry of ``about`` that a file cannot keep.
@@ -76,7 +80,7 @@ def fit(
     """
     seed, about = integer("seed", seed), plain_entries(about or {}, "about")
     identity = {"network": type(model).__name__, "settings": asdict(plan), "seed": seed, "about": about}
-    with checkpoints.held(checkpoint):
+    with checkpoints.held(checkpoint), Stopwatch() as watch:
         saved = checkpoints.read(checkpoint, type(plan), identity, resume)
         precision = saved["precision"] if saved else devices.precision(plan.precision)
         fabric = devices.fabric(precision)
@@ -91,11 +95,11 @@ def fit(
         data.to(fabric.device)
         report = Report(history, lambda at: advice(plan, at, precision, checkpoint))
         before_step = getattr(method, "before_step", lambda model, step, settings: None)
-        seconds_before, began = history.seconds, time.perf_counter()
+        history.begin_slice(start, commit=project.loaded_commit(), versions=results.versions(), device=history.device)
 
         def save(step: int, *, must: bool = True) -> None:
             report.close(step)
-            history.seconds = seconds_before + time.perf_counter() - began
+            history.keep(step, watch.seconds)
             parts.require_numbers(step)
             if checkpoint:
                 checkpoints.write(fabric, checkpoint, parts.content(step, identity, history), must=must)
@@ -116,10 +120,11 @@ def fit(
                     average.update_parameters(model)
                 report.add(loss, values)
                 done = step + 1
+                watch.tick()
                 if done % plan.log_every == 0 or done == plan.steps:
                     report.close(done)
                     bar.show(done, history.last())
-                if devices.agreed(fabric, asked.is_set(), ask=done % plan.log_every == 0):
+                if devices.agreed(fabric, asked.is_set() or pause(), ask=done % plan.log_every == 0):
                     history.interrupted, history.signal = True, asked.heed()
                     bar.show(done, bar.values)
                     break

@@ -43,13 +43,13 @@ def encoded(model: nn.Module, *, half: bool = True) -> bytes:
     return to_bytes(tensors)
 
 
-def load(model: nn.Module, recipe: str, preset: str = "paper") -> None:
+def load(model: nn.Module, recipe: str, preset: str | None = None) -> None:
     """Load the shipped weights of a recipe into ``model``, in place, and put it in evaluation mode.
 
     Args:
         model: a network of the architecture that the record names.
         recipe: such as ``"dncnn_s"``.
-        preset: of the run that the weights come from.
+        preset: of the run that the weights come from; None for the best record beside the paper.
 
     Raises:
         WeightsError: if the file is missing, is not the one of the record, or is of another network. ``model`` is
@@ -57,6 +57,7 @@ def load(model: nn.Module, recipe: str, preset: str = "paper") -> None:
     """
     from safetensors.torch import load as from_bytes
 
+    preset = preset or results.best(recipe)
     file = path(recipe, preset)
     expected = results.read(recipe, preset).get("weights", {}).get("sha256")
     if expected is None:

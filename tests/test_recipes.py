@@ -64,7 +64,7 @@ def trained(recipe, preset, home):
     [
         ("dncn_s", "quick", r'unknown recipe "dncn_s" \(did you mean dncnn_s\?\); there are identification, .*, dncnn_s, dncnn_s15, '),
         ("xyz", "quick", r'unknown recipe "xyz"; there are identification, siamese'),
-        ("dncnn_b", "papr", r'unknown preset "papr" \(did you mean paper\?\); dncnn_b has quick, paper\.'),
+        ("dncnn_b", "papr", r'unknown preset "papr" \(did you mean paper\?\); dncnn_b has quick, paper, laptop\.'),
     ],
 )
 def test_unknown_names(recipe, preset, message):
@@ -535,7 +535,8 @@ MODULES = {
     for file in sorted(PACKAGE.rglob("*.py"))
     if file.parent != PACKAGE or file.stem != "__init__"
 }
-ROOF = {"recipes", "runs", "recording", "cli", "verify", "reproduction"} | {name for name in MODULES if name.startswith("recipes.")}
+ROOF = {"recipes", "runs", "recording", "cli", "verify", "reproduction", "reproduce", "jobs"}
+ROOF |= {name for name in MODULES if name.startswith("recipes.")}
 ON_THE_GROUND = (PACKAGE, PACKAGE / "data", PACKAGE / "widgets")
 GROUND = [name for name, file in MODULES.items() if file.parent in ON_THE_GROUND and name not in ROOF]
 ROOMS = [name for name, file in MODULES.items() if file.parent not in ON_THE_GROUND and name not in ROOF]

@@ -17,7 +17,7 @@ from functools import cache
 from pathlib import Path
 
 PACKAGE = Path(__file__).resolve().parents[1] / "course_lib"
-ROOF = ("recipes", "runs", "recording", "verify", "reproduction", "cli")
+ROOF = ("recipes", "runs", "recording", "verify", "reproduction", "reproduce", "jobs", "cli")
 
 
 def stamp(made) -> str:

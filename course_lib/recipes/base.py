@@ -92,6 +92,7 @@ class Recipe:
     network: Callable[..., nn.Module]  # network(settings, seed=..., and what else the preset needs)
     presets: Mapping[str, Preset]
     paper: Mapping[str, Mapping[str, dict]] = field(default_factory=dict)  # data set -> metric -> value, protocol
+    fails: tuple[str, ...] = ()  # metrics of published figures that show where the method fails: to reach them is no aim
     seeds: int = 1  # with how many a record is made
     ships: bool = True  # do weights come with a record?
 
