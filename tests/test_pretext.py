@@ -16,6 +16,7 @@ from course_lib.data import Dataset
 from course_lib.data.own import held_out
 from course_lib.frozen import Frozen
 from course_lib.pretext import alexnet, attention, downstream, nin, rotation
+from course_lib.recipes import few_labels as of_few_labels
 from course_lib.recipes import pretext
 
 TINY = {"width": "4", "blocks": "2", "batch_size": "8", "steps": "3", "precision": "32-true"}
@@ -231,7 +232,7 @@ def test_paper_presets_are_as_published():
     assert recipes.RECIPES["nin_supervised"].paper["cifar10"]["accuracy"]["value"] == 92.80
 
 
-@pytest.mark.parametrize("recipe", pretext.RECIPES)
+@pytest.mark.parametrize("recipe", [*pretext.RECIPES, *of_few_labels.RECIPES])
 def test_data_and_needs_of_every_preset(recipe):
     for name, chosen in recipes.RECIPES[recipe].presets.items():
         assert set(chosen.tests) <= set(data.LOADERS) and chosen.data(0).words in data.LOADERS
@@ -266,6 +267,37 @@ def test_a_probe_of_the_shipped_network(home):
     assert torch.equal(model.trunk.network[1][0].weight, shipped.blocks[0][0].weight)
     with pytest.raises(results.RecordError):
         runs.train("random_conv", "quick", changes=changes)
+
+
+def test_few_labels_are_drawn_by_the_seed_and_paired(home, monkeypatch):
+    monkeypatch.setattr(data, "load", lambda name, split=None, **_: replace(stripes(120 if split == "train" else 12), name=name))
+    both = ("few20_supervised", "few20_rotnet")
+    parts = {name: [recipes.find(name, "quick")[1].data(seed).train() for seed in (0, 0, 1)] for name in both}
+    for first, again, other in parts.values():
+        assert first.labels.bincount().tolist() == [20] * 4 and "20 of each class have a label, draw 0" in first.source
+        assert torch.equal(first.images, again.images) and not torch.equal(first.images, other.images)
+        assert all(torch.equal(stripes(120).images[int(name)], image) for name, image in zip(first.names, first.images, strict=True))
+    assert torch.equal(parts["few20_supervised"][0].images, parts["few20_rotnet"][0].images), "paired"
+
+
+def test_recipes_of_few_labels():
+    figures = {20: (33.66, 64.63), 100: (47.26, 75.28), 400: (74.19, 82.84), 1000: (83.47, 86.43), 5000: (93.07, 91.95)}
+    for count, values in figures.items():
+        for name, value in zip(("supervised", "rotnet"), values, strict=True):
+            found = recipes.RECIPES[f"few{count}_{name}"]
+            assert found.paper["cifar10"]["accuracy"]["value"] == value and found.seeds == 5
+            assert list(found.presets) == (["quick", "paper", "jpeg"] if count <= 400 else ["paper", "jpeg"]), "as many as there are"
+            full = recipes.RECIPES["nin_supervised" if name == "supervised" else "rotnet_conv"].presets["paper"].settings
+            assert found.presets["paper"].settings.steps == full.steps, "few labels mean no shorter training"
+    tuned, frozen = (recipes.find(f"few20_{name}", "paper")[1].settings for name in ("tuned", "rotnet"))
+    assert tuned == replace(frozen, fine_tuned=True) and tuned.head == "conv"
+
+
+def test_few_labels_are_recorded_over_seeds(home, monkeypatch):
+    monkeypatch.setattr(data, "load", lambda name, split=None, **_: replace(stripes(120 if split == "train" else 12), name=name))
+    files = runs.train_seeds("few20_supervised", "quick", (0, 1), changes=TINY, folder=home)
+    written = recording.record("few20_supervised", "quick", files)
+    assert list(written["per_seed"]["digits_on_photos"]["accuracy"]) == ["seed 0", "seed 1"] and "weights" not in written
 
 
 # --- a folder of one's own ------------------------------------------------------------------------------------------------

@@ -6,13 +6,15 @@ network, loss and data, and learns in hours on two cores. All are settings of th
 
 from __future__ import annotations
 
-from course_lib.recipes import laptop, metric_learning, pretext, self_supervised_denoising
+from course_lib.recipes import few_labels, laptop, metric_learning, pretext, self_supervised_denoising
 from course_lib.recipes.base import Benchmark, Preset, Recipe, Source, Split, budget
 from course_lib.settings import meant
 
 __all__ = ["RECIPES", "Benchmark", "Preset", "Recipe", "Source", "Split", "budget", "find", "named"]
 
-RECIPES: dict[str, Recipe] = {**metric_learning.RECIPES, **pretext.RECIPES, **laptop.RECIPES, **self_supervised_denoising.RECIPES}
+RECIPES: dict[str, Recipe] = {
+    **metric_learning.RECIPES, **pretext.RECIPES, **few_labels.RECIPES, **laptop.RECIPES, **self_supervised_denoising.RECIPES,
+}  # fmt: skip
 
 
 def named(recipe: str) -> Recipe:
