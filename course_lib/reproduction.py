@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping
 
 from course_lib import plots, project, recipes, results
 
@@ -29,6 +30,23 @@ def table(names: list[str] | None = None):
             ours = [f"{e.recorded:.2f}", f"{e.gap:+.2f}", "short run" if e.short else "full run"]
         rows.append([f"`{e.recipe}`", e.data, e.metric, e.unit, f"{e.paper:.2f}", *ours])
     return plots.table(["recipe", "data", "metric", "unit", "paper", "recorded", "gap", ""], rows)
+
+
+def compared(named: Mapping[str, str]):
+    """A table for a chapter: of each recipe its words, the paper's figures, and ours, or the command that makes the run.
+
+    Args:
+        named: recipe -> what it is, in words.
+
+    Raises:
+        ValueError: for a recipe that there is not.
+    """
+    rows = []
+    for recipe, words in named.items():
+        for e in entries([recipe]):
+            ours = f"not run: `{e.command}`" if e.recorded is None else f"{e.recorded:.2f}{' (short run)' if e.short else ''}"
+            rows.append([words, f"{e.paper:.2f}", ours])
+    return plots.table(["", "paper", "recorded"], rows)
 
 
 def several_seeds(metrics: tuple[str, ...] = ("eer_0", "eer_25", "eer_50", "eer_shot", "rank1_0", "rank1of5_0")):

@@ -33,6 +33,15 @@ def test_recorded_figures_are_those_of_the_record(home):
     assert recorded == {(d, "psnr"): record["metrics"][d]["psnr"] for d in ("bsd68", "set12")}
 
 
+def test_a_table_for_a_chapter(home):
+    text = reproduction.compared({"dncnn_s": "DnCNN-S", "rotnet_conv": "RotNet and a third block"}).data
+    record = results.read("dncnn_s")
+    assert f"| DnCNN-S | {record['paper']['bsd68']['psnr']['value']:.2f} | {record['metrics']['bsd68']['psnr']:.2f}" in text
+    assert "| RotNet and a third block | 91.16 | not run: `course train rotnet_conv --preset paper --record` |" in text
+    with pytest.raises(ValueError, match="unknown recipe"):
+        reproduction.compared({"rotnet_cnv": "?"})
+
+
 def test_a_run_that_was_not_made_has_its_command(home):
     [entry] = [e for e in reproduction.entries(["dncnn_3"]) if (e.data, e.metric) == ("set5", "psnr_x3")]
     assert (entry.paper, entry.recorded, entry.command) == (33.75, None, "course train dncnn_3 --preset paper --record")
