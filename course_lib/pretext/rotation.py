@@ -178,8 +178,8 @@ def prepare(data: Dataset, settings: Settings, seed: int = 0) -> LabelledPool:
 
 
 def batch(pool: LabelledPool, draws: Draws, settings: Settings) -> tuple[Tensor, Tensor]:
-    """(views ``(B, R, C, H, W)``, labels ``(B, R)``): the next images of the epoch, cropped, mirrored, and then turned."""
-    images = pool.images[pool.places(draws, settings.batch_size)]  # 8-bit until all is moved: a quarter of the memory
+    """(views ``(B, R, C, H, W)``, labels ``(B, R)``): images cropped, mirrored, and then turned."""
+    images = pool.images[pool.places(draws, settings.batch_size)]  # 8-bit until all is moved
     if settings.padding:
         images = crops(images, settings.padding, draws("crops"))
     if settings.flip:
@@ -187,11 +187,14 @@ def batch(pool: LabelledPool, draws: Draws, settings: Settings) -> tuple[Tensor,
     return views(images, settings.angles)
 
 
-def step(model: nn.Module, batch: tuple[Tensor, Tensor], settings: Settings) -> tuple[Tensor, dict[str, Tensor]]:
+def step(
+    model: nn.Module, batch: tuple[Tensor, Tensor], settings: Settings
+) -> tuple[Tensor, dict[str, Tensor]]:
     """The loss of all turns of a batch, and the share of them that is recognised, both scalars."""
     seen, labels = (part.flatten(0, 1) for part in batch)
     logits = model(seen)
-    return loss(logits, labels), {"accuracy": (logits.detach().argmax(1) == labels).float().mean()}
+    right = logits.detach().argmax(1) == labels
+    return loss(logits, labels), {"accuracy": right.float().mean()}
 
 
 @torch.no_grad()
