@@ -27,7 +27,7 @@ def to_float(images: Tensor) -> Tensor:
             f"images are {checks.described(images)}, but 8-bit images (torch.uint8) are expected: batches.to_uint8 makes them of a tensor "
             "on the [0, 1] scale."
         )
-    return images.float() / 255
+    return images.float().div_(255)  # in the memory of the new tensor
 
 
 def to_uint8(images: Tensor) -> Tensor:

@@ -98,14 +98,9 @@ def crops(images: Tensor, padding: int, generator: torch.Generator) -> Tensor:
     checks.tensor(images, "images", ("B", "C", "H", "W"), finite=False)
     padding = checks.whole(padding, "padding", 0, max(images.shape[-2:]))
     count, _, height, width = images.shape
-    device = images.device
-    offset = torch.randint(2 * padding + 1, (2, count, 1), generator=generator, device=device)
-    rows = (torch.arange(height, device=device) + offset[0])[:, None, :, None]  # (B, 1, H, 1)
-    columns = (torch.arange(width, device=device) + offset[1])[:, None, None, :]
-    padded = F.pad(images, [padding] * 4)
-    image = torch.arange(count, device=device)[:, None, None, None]
-    channel = torch.arange(images.shape[1], device=device)[None, :, None, None]
-    return padded[image, channel, rows, columns]
+    offset = torch.randint(2 * padding + 1, (2, count, 1), generator=generator, device=images.device)[..., 0]
+    windows = F.pad(images, [padding] * 4).unfold(2, height, 1).unfold(3, width, 1)  # a view, (B, C, places, places, H, W)
+    return windows[torch.arange(count, device=images.device), :, offset[0], offset[1]]
 
 
 def flips(images: Tensor, generator: torch.Generator) -> Tensor:

@@ -36,6 +36,8 @@ METRICS = {
     "iou": Metric("intersection over union of masks", "%", "higher", 0.2),
     "ap": Metric("average precision of pixels", "%", "higher", 0.2),
     "accuracy": Metric("classified correctly", "%", "higher", 0.2),
+    "knn": Metric("classified correctly by the nearest training images", "%", "higher", 0.2),
+    "rotation": Metric("turns recognised", "%", "higher", 0.2),
 }
 """Every metric by the first part of its name in records, such as ``psnr`` of ``psnr_25``."""
 
@@ -56,6 +58,7 @@ CONDITIONS = {
     r"(swapped)": "with the backgrounds of the other class",
     r"(camera)": "of a simulated camera",
     r"(jpeg)": "of a simulated camera that writes JPEG",
+    r"block([0-9]+)": "in the features of block {}",
     r"(shot)": "of queries that are moved, turned and lit anew",
 }
 """Under which condition a figure was measured, by the last part of its name, a regular expression."""

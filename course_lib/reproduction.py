@@ -195,6 +195,23 @@ def gaps(names: list[str] | None = None) -> plots.Shown:
 # --- the other tables -----------------------------------------------------------------------------------------------------
 
 
+def compared(named: Mapping[str, str]):
+    """A table for a chapter: of each recipe its words, the paper's figures, and ours, or the command that makes the run.
+
+    Args:
+        named: recipe -> what it is, in words.
+
+    Raises:
+        ValueError: for a recipe that there is not.
+    """
+    rows = []
+    for recipe, words in named.items():
+        for e in entries([recipe]):
+            ours = f"not run: `{e.command}`" if e.recorded is None else f"{e.recorded:.2f}{' (short run)' if e.short else ''}"
+            rows.append([words, f"{e.paper:.2f}", ours])
+    return plots.table(["", "paper", "recorded"], rows)
+
+
 def several_seeds(metrics: Mapping[str, str] = SEEDS):
     """The records of several seeds that have these metrics, in percent: mean and 95 % interval of each."""
     rows = []

@@ -49,6 +49,7 @@ FIGURES: dict[str, dict[str, float | Beside | Said]] = {
         "5 %": Said("a rate that the exercise asks for"),
         "95 %": INTERVAL,
     },
+    "04_rotnet": {"25 %": Said("chance among the four turns of one family")},
     "08_dncnn": {
         "6 dB": 20 * log10(2),
         "20.2 dB": noisy(25),

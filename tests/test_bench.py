@@ -13,6 +13,7 @@ import bench
 import plain_loop
 from course_lib import cli, data, devices, project, recipes, training
 from course_lib.denoising import dncnn
+from course_lib.pretext import rotation
 from course_lib.self_supervised_denoising import noise2void
 from course_lib.self_supervised_denoising.noise2noise import UNet
 
@@ -185,7 +186,7 @@ def test_every_measurement_can_be_made(monkeypatch):
     rows = list(bench.measurements(0.01))
     assert all(math.isfinite(row.value) and row.value >= 0 for row in rows)
     ways = len({devices.precision("auto"), "32-true"})
-    assert len({row.what for row in rows}) == len(rows) == 1 + 2 * 6 + 2 + 2 * 2 + ways + 1 + 4 + 2 + 1 + 1
+    assert len({row.what for row in rows}) == len(rows) == 1 + 2 * 6 + 2 + 2 * 2 + ways + 1 + 4 + 1 + 2 + 1 + 1
 
 
 def test_the_losses_that_are_compared_are_the_same():
@@ -198,6 +199,19 @@ def test_the_losses_that_are_compared_are_the_same():
         second.backward()
         assert first.item() == pytest.approx(second.item(), rel=1e-5) and first > 0.1
         assert torch.allclose(a.grad, b.grad, atol=1e-6)
+
+
+def test_the_plain_loop_of_rotations_has_the_same_task():
+    photos = torch.randint(0, 256, (5, 3, 12, 12), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    views, labels = plain_loop.Rotations(photos, 5)[3]
+    assert labels.tolist() == [0, 1, 2, 3] and views.shape == (4, 3, 12, 12)
+    for quarters in range(4):
+        assert torch.equal(views[quarters], torch.rot90(views[0], quarters, (-2, -1)))
+    settings = rotation.Settings(width=4, blocks=2)
+    model = rotation.network(settings)
+    before = model.head[-1].weight.clone()
+    assert plain_loop.train_rotations(model, photos, batch_size=2, steps=3, learning_rate=0.1, workers=0) > 0
+    assert not torch.equal(model.head[-1].weight, before)
 
 
 def test_a_gallery_is_asked():

@@ -24,7 +24,7 @@ from course_lib.data import dataset, typeset
 
 REPOSITORY = project.PACKAGE.parent
 FOLDERS = ("bsd400", "bsd68", "set12", "set5", "cbsd432", "cbsd68", "cc15")
-NOT_EMBEDDED = ("mnist", "cifar10", "cifar10_jpeg", "faces", "portraits", "ws2", *FOLDERS)
+NOT_EMBEDDED = ("mnist", "cifar10", "cifar10_jpeg", "faces", "portraits", "own", "ws2", *FOLDERS)
 
 
 def split_of(name):

@@ -22,6 +22,8 @@ from course_lib import recipes, reported, results
         ("iou_after", "%", "higher", "intersection over union of masks, of images after"),
         ("ap_before", "%", "higher", "average precision of pixels, of images before"),
         ("accuracy_swapped", "%", "higher", "classified correctly, with the backgrounds of the other class"),
+        ("rotation", "%", "higher", "turns recognised"),
+        ("knn_block2", "%", "higher", "classified correctly by the nearest training images, in the features of block 2"),
         ("pixels_eer_25", "%", "lower", "equal error rate of pairs, with noise of σ = 25, by the distance of pixels"),
     ],
 )

@@ -33,6 +33,15 @@ def test_recorded_figures_are_those_of_the_record(home):
     assert recorded == {(d, "psnr"): record["metrics"][d]["psnr"] for d in ("bsd68", "set12")}
 
 
+def test_a_table_for_a_chapter(home):
+    text = reproduction.compared({"dncnn_s": "DnCNN-S", "rotnet_conv": "RotNet and a third block"}).data
+    record = results.read("dncnn_s")
+    assert f"| DnCNN-S | {record['paper']['bsd68']['psnr']['value']:.2f} | {record['metrics']['bsd68']['psnr']:.2f}" in text
+    assert "| RotNet and a third block | 91.16 | not run: `course train rotnet_conv --preset paper --record` |" in text
+    with pytest.raises(ValueError, match="unknown recipe"):
+        reproduction.compared({"rotnet_cnv": "?"})
+
+
 def test_every_published_figure_has_one_cell_of_the_table(home):
     rows = [row for section in reproduction.sections().values() for row in section]
     shown = [(entry.recipe, entry.data, entry.metric) for row in rows for entry in row.cells.values()]

@@ -30,6 +30,7 @@ import plain_loop as public
 from course_lib import batches, data, devices, files, noise, project, recipes, results, rng, terminal, training, widgets
 from course_lib.denoising import dncnn, ffdnet
 from course_lib.metric_learning import distances, gallery, triplet
+from course_lib.pretext import rotation
 from course_lib.self_supervised_denoising import masking, noise2void
 from course_lib.self_supervised_denoising.noise2noise import UNet
 
@@ -274,6 +275,28 @@ def gallery_seconds(templates: int = 100_000, dimension: int = 128) -> float:
     return statistics.median(times)
 
 
+def of_rotations(steps: int) -> tuple[float, float]:
+    """Seconds for so many steps of RotNet's quick network by ``fit``, and as public code makes them: medians of turns."""
+    settings = replace(recipes.RECIPES["rotnet"].presets["quick"].settings, steps=steps, log_every=50)
+    images = data.load("digits_on_photos", "train")
+    pool = rotation.prepare(images, settings).to(devices.default())
+
+    def ours() -> float:
+        history = training.fit(rotation.network(settings), pool, rotation, settings, progress=False)
+        if history.interrupted:
+            raise terminal.Stopped(history.signal or signal.SIGINT)
+        return history.seconds
+
+    def plain() -> float:
+        model = rotation.network(settings).to(devices.default())
+        model.normalised = torch.nn.Identity()  # that data set does it
+        return public.train_rotations(
+            model, images.images, batch_size=settings.batch_size, steps=steps + 1, learning_rate=settings.learning_rate
+        )
+
+    return tuple(in_turns(ours, plain))
+
+
 def import_seconds() -> float:
     """What ``import course_lib.denoising.dncnn`` adds to ``import torch``, in a fresh process, median."""
     code = "import torch, time; t = time.perf_counter(); import course_lib.denoising.dncnn; print(time.perf_counter() - t)"
@@ -341,6 +364,9 @@ def measurements(seconds: float):
                 lab.sigma.value = position
                 times.append(time.perf_counter() - began)
             yield Row(f"slider move at {side}×{side}, {title}", 1000 * statistics.median(times), "ms")
+
+    ours, plain = of_rotations(max(5, round(5 * seconds)))
+    yield Row("RotNet, quick network: public-style loop takes", plain / ours, "times as long as fit")
 
     if importlib.util.find_spec("pytorch_metric_learning"):
         for name, losses in mining().items():

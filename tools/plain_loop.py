@@ -1,4 +1,4 @@
-"""DnCNN and Noise2Void trained as public code usually does it, for `course bench` to compare with: written here, in that style.
+"""DnCNN, Noise2Void and RotNet trained as public code usually does it, for `course bench` to compare with: written here, in that style.
 
 A data set that crops, turns and makes noise for one patch at a time, or masks it pixel by pixel, a data loader with worker processes,
 float32, PyTorch's default memory layout, and a loss that is fetched in every step.
@@ -98,3 +98,50 @@ def loop(model, patches, loss_of, batch_size, learning_rate, workers):
         if began is None:
             began = time.perf_counter()  # starting the workers is not counted
     return time.perf_counter() - began, losses
+
+
+class Rotations(Dataset):
+    """``length`` uint8 images ``(3, H, W)``, each cropped, mirrored, and turned four times, one at a time."""
+
+    def __init__(self, images, length, padding=4):
+        self.images = images.permute(0, 2, 3, 1).numpy()
+        self.length, self.padding = length, padding
+        self.mean = torch.tensor([125.3, 123.0, 113.9]).view(3, 1, 1) / 255
+        self.std = torch.tensor([63.0, 62.1, 66.7]).view(3, 1, 1) / 255
+
+    def __len__(self):
+        return self.length
+
+    def __getitem__(self, index):
+        draw = np.random.default_rng(index)
+        image = self.images[index % len(self.images)]
+        edge, side = self.padding, image.shape[0]
+        top, left = draw.integers(2 * edge + 1, size=2)
+        image = np.pad(image, ((edge, edge), (edge, edge), (0, 0)))[top : top + side, left : left + side]
+        if draw.integers(2):
+            image = np.fliplr(image)
+        turned = [np.rot90(image, r).transpose(2, 0, 1).copy() for r in range(4)]
+        return torch.stack([(torch.from_numpy(one).float() / 255 - self.mean) / self.std for one in turned]), torch.arange(4)
+
+
+def train_rotations(model, images, *, batch_size, steps, learning_rate, workers=2):
+    """Train ``model``, which tells the four turns of normalised images apart, in place; returns the seconds of all steps but the first."""
+    device = next(model.parameters()).device
+    rotations = Rotations(images, steps * batch_size)
+    loader = DataLoader(rotations, batch_size=batch_size, shuffle=True, num_workers=workers, pin_memory=device.type == "cuda")
+    criterion = nn.CrossEntropyLoss()
+    optimizer = torch.optim.SGD(model.parameters(), lr=learning_rate, momentum=0.9, nesterov=True, weight_decay=5e-4)
+    model.train()
+    began = None
+    for views, labels in loader:
+        views, labels = views.flatten(0, 1).to(device), labels.flatten().to(device)
+        optimizer.zero_grad()
+        logits = model(views)
+        loss = criterion(logits, labels)
+        loss.backward()
+        optimizer.step()
+        loss.item()
+        (logits.argmax(1) == labels).float().mean().item()
+        if began is None:
+            began = time.perf_counter()  # starting the workers is not counted
+    return time.perf_counter() - began

@@ -14,6 +14,7 @@ from course_lib.data import embedded, folders, libraries, scenes, sorting
 from course_lib.data.dataset import AlteredError, DataError, Dataset, Request, balanced, contents, manifest, verified
 from course_lib.data.digits_on_photos import digits_on_photos
 from course_lib.data.embedded import TEXTURES
+from course_lib.data.own import own
 from course_lib.data.pictures import decoded, open_image
 
 __all__ = [
@@ -22,11 +23,11 @@ __all__ = [
 ]  # fmt: skip
 
 EMBEDDED = ("photos", "digits", "digits_on_photos", "sheets", "pages", "textures", "scenes")  # inside installed packages, or drawn
-SPLIT = (*EMBEDDED, "portraits", "mnist", "cifar10", "cifar10_jpeg", "ws2")
+SPLIT = (*EMBEDDED, "portraits", "mnist", "cifar10", "cifar10_jpeg", "own", "ws2")
 WITHOUT_SPLIT = {  # what these are for, of the sets that do not come in two parts
     "bsd400": "train", "cbsd432": "train", "bsd68": "test", "set12": "test", "set5": "test", "cbsd68": "test", "cc15": "test",
 }  # fmt: skip
-IN_COLOR = ("digits_on_photos", "scenes", "ws2", "cifar10", "cifar10_jpeg", "set5", "cbsd432", "cbsd68", "cc15")
+IN_COLOR = ("digits_on_photos", "scenes", "ws2", "own", "cifar10", "cifar10_jpeg", "set5", "cbsd432", "cbsd68", "cc15")
 LOADERS = {
     "photos": embedded.photos,
     "digits": embedded.digits,
@@ -43,6 +44,7 @@ LOADERS = {
     **dict.fromkeys(folders.FOLDERS, folders.folder),
     "cc15": folders.cc15,
     "ws2": sorting.ws2,
+    "own": own,
 }
 
 
@@ -61,7 +63,8 @@ def load(
         name: ``photos`` or ``digits`` (embedded), and ``digits_on_photos``, ``sheets`` (of digits), ``pages`` (of text) and
             ``textures``, made of what is embedded; ``scenes`` of a sorting line, which are drawn; ``mnist``, ``cifar10``,
             ``cifar10_jpeg``, ``faces``, ``portraits`` (the faces, in two parts); or a folder of images: ``bsd400``, ``bsd68``,
-            ``set12``, ``set5``, ``cbsd432``, ``cbsd68``, ``cc15``, and ``ws2``, a sorting line of one's own.
+            ``set12``, ``set5``, ``cbsd432``, ``cbsd68``, ``cc15``, ``own``, a folder of your own photographs, and ``ws2``, a
+            sorting line of your own.
         split: ``"train"`` or ``"test"`` where the data set has the two, else None: see ``SPLIT``.
         root: the folder to look in; ``COURSE_DATA`` or ``data/downloads`` where it is None.
         color: for ``photos``: the colour photographs in colour, rather than all of them in gray.

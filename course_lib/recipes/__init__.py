@@ -10,8 +10,10 @@ from course_lib.recipes import (
     ap_bsn,
     before_after,
     blind_spots,
+    few_labels,
     laptop,
     metric_learning,
+    pretext,
     self_supervised_denoising,
 )
 from course_lib.recipes.base import Benchmark, Preset, Recipe, Source, Split, budget
@@ -26,6 +28,8 @@ PARTS = (
     blind_spots,
     ap_bsn,
     before_after,
+    pretext,
+    few_labels,
 )
 RECIPES: dict[str, Recipe] = {name: recipe for part in PARTS for name, recipe in part.RECIPES.items()}
 
