@@ -11,7 +11,8 @@ from course_lib.data import Dataset
 from course_lib.recipes import RECIPES
 
 TINY = {"depth": 3, "width": 4, "estimator_width": 4, "patch_size": 16, "batch_size": 6, "images": 2, "people": 5, "dimension": 4,
-        "height": 20, "width_of_images": 20, "scales": (1.0,)}  # fmt: skip
+        "height": 20, "width_of_images": 20, "scales": (1.0,),
+        "blocks": 1, "size": 20}  # fmt: skip
 ONE_EACH = {recipe.method.__name__.rsplit(".", 1)[1]: name for name, recipe in RECIPES.items()}  # the last recipe of each method
 
 

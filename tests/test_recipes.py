@@ -14,17 +14,17 @@ import torch
 import course_lib
 from course_lib import checkpoints, cli, data, project, recipes, recording, results, rng, runs, weights
 from course_lib.denoising import dncnn
-from course_lib.recipes import base
+from course_lib.recipes import base, metric_learning, self_supervised_denoising
 from course_lib.recipes import denoising as of_denoising
 from course_lib.settings import override
 
 PACKAGE = Path(course_lib.__file__).resolve().parent
-DENOISERS = [name for name, recipe in recipes.RECIPES.items() if recipe.ships]
+DENOISERS = [*of_denoising.RECIPES, *self_supervised_denoising.RECIPES]
 PRESETS = [(name, preset) for name in DENOISERS for preset in recipes.RECIPES[name].presets]
 # of each method one recipe, from scratch and going on from other weights; with most to measure: that of a paper preset
 ONE_OF_EACH = {(recipes.RECIPES[name].method, bool(recipes.RECIPES[name].presets[preset].needs)): (name, preset)
                for name, preset in sorted(PRESETS, key=lambda run: run[1] == "paper")}  # fmt: skip
-OF_PEOPLE = [(name, preset) for name, recipe in recipes.RECIPES.items() if name not in DENOISERS for preset in recipe.presets]
+OF_PEOPLE = [(name, preset) for name, recipe in metric_learning.RECIPES.items() for preset in recipe.presets]
 TINY = {"depth": "2", "width": "4", "steps": "3", "batch_size": "9"}
 TINY_CAMERA = {"width": "4", "estimator_width": "4", "patch_size": "16", "steps": "3", "batch_size": "2"}  # CBDNet has no depth
 
