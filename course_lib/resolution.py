@@ -86,7 +86,8 @@ def mixed_resolution(images: Tensor, low: Tensor, boxes: Tensor) -> Tensor:
             not looked at).
     """
     require_images(images)
-    if low.shape != images.shape:
+    require_images(low, "images of low resolution")
+    if low.shape != images.shape or low.dtype != images.dtype:
         raise ValueError(f"images are {tuple(images.shape)}, but those of low resolution {tuple(low.shape)}: both must be alike.")
     checks.tensor(boxes, "boxes", ("B", "4"), of="integers")
     if boxes.shape[1] != 4 or len(boxes) not in (1, len(images)):

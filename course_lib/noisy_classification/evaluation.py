@@ -66,6 +66,7 @@ def evaluate(model: nn.Module, images: Tensor, labels: Tensor, *, indices: Seque
     Raises:
         TypeError, ValueError: as :func:`degraded`, for labels of another type or number, or outputs with NaN.
     """
+    checks.tensor(images, "images", ("N", "C", "H", "W"), of="8-bit")
     if len(checks.tensor(labels, "labels", ("N",), of="integers")) != len(images):
         raise ValueError(f"there are {len(images)} images, but {len(labels)} labels.")
     chosen = checks.indices(indices, len(images))

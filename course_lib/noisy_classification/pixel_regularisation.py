@@ -112,7 +112,10 @@ def pivot_loss(logits: Tensor, labels: Tensor, k: int, *, weight_perturbed: floa
     m = len(checks.tensor(labels, "labels", ("m",), of="integers"))
     if len(logits) != m:
         raise ValueError(f"there are {len(logits)} rows of logits, but {m} labels.")
-    if not 0 <= checks.whole(k, "k") <= m / 2:
+    weight_perturbed, weight_pivot = (checks.number(w, name, 0) for w, name in (
+        (weight_perturbed, "weight_perturbed"), (weight_pivot, "weight_pivot")))  # fmt: skip
+    k = checks.whole(k, "k")
+    if not 0 <= k <= m / 2:
         raise ValueError(f"k = {k} perturbed images in a batch of m = {m}, but each needs its clean image beside it: k lies in 0 to m/2.")
     checks.labels(labels, logits.shape[1])
     each = F.cross_entropy(logits, labels.long(), reduction="none")

@@ -76,7 +76,7 @@ class Block(nn.Module):
         self.stride, self.more = stride, channels - inputs
 
     def forward(self, x: Tensor) -> Tensor:
-        """ReLU of the input plus what the convolutions make of it."""
+        """ReLU of the input plus what the convolutions make of it, in the shapes above."""
         made = self.norm2(self.conv2(self.norm1(self.conv1(x)).relu()))
         kept = x if self.stride == 1 else F.pad(x[..., :: self.stride, :: self.stride], (0, 0, 0, 0, 0, self.more))
         return (kept + made).relu()
