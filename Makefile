@@ -1,7 +1,7 @@
 # make book   build the website into _build/html          make test   run every check
 # make lab    open the book in JupyterLab                 make execute   run the chapters, store their outputs
 # make install  set everything up, and no more          make check     run style, and the tests of what changed
-# make seeds  run the chapters with seeds 0 to 4          make clean     delete what the others made
+# make seeds  seeds 0 to 4, and twice the steps         make clean     delete what the others made
 #
 # Each target sets up what it needs in .venv, once, and again only when the pinned versions change.
 

@@ -8,6 +8,7 @@ import textwrap
 from pathlib import Path
 
 import figures_in_prose
+import judged
 import nbformat
 import pytest
 
@@ -191,24 +192,32 @@ def test_solutions_are_hidden_in_jupyterlab(chapter, stored):
 
 
 def test_claims_fail_without_training(source):
-    """Run the page with training switched off: every claim must fail, and nothing else may."""
+    """Run the page with training switched off: every assert of every claim must fail, and nothing else may."""
     made = execute.notebook(source)
-    claims = {cell["id"] for cell in made.cells if "claim" in tags(cell)}
-    assert claims
-    for cell in made.cells:
-        if cell.cell_type == "code":
-            cell.metadata.setdefault("tags", []).append("raises-exception")
-    execute.run(made, before=SABOTAGE)
-    failed = {}
+    asserted = {}
     for cell in code(made):
-        errors = [output for output in cell.outputs if output.output_type == "error"]
-        if errors:
-            failed[cell["id"]] = (errors[0].ename, cell.source)
-    others = {identity: what for identity, what in failed.items() if identity not in claims}
-    assert not others, f"cells that are no claims fail without training: {list(others.values())}"
-    unmoved = [cell.source for cell in code(made) if cell["id"] in claims - set(failed)]
-    assert not unmoved, f"claims that hold without training: {unmoved}"
-    assert {failed[identity][0] for identity in claims} == {"AssertionError"}, [failed[i] for i in claims]
+        cell.metadata.setdefault("tags", []).append("raises-exception")
+        if "claim" in tags(cell):
+            cell.source, asserted[cell["id"]] = judged.judged(cell.source, cell["id"])
+    assert asserted and all(asserted.values())
+    made.cells.append(nbformat.v4.new_code_cell(judged.AFTER))
+    execute.run(made, before=SABOTAGE + judged.BEFORE)
+    failed = [(output.ename, cell.source) for cell in code(made) for output in cell.outputs if output.output_type == "error"]
+    assert not failed, f"cells that fail without training by more than an assert of a claim: {failed}"
+    found = judged.verdicts(made.cells[-1].outputs[-1]["text"])
+    unmoved = [text for cell, texts in asserted.items() for text in texts if not found.get((cell, text))]
+    assert not unmoved, f"asserts of claims that hold without training, or are not reached: {unmoved}"
+
+
+def test_each_assert_of_a_claim_is_judged():
+    source = "for n in (1, 2):\n    assert n < 3, 'small'\n    assert n < 2\nassert n == 3\nif n > 5:\n    assert 0"
+    changed, texts = judged.judged(source, "a")
+    assert texts == ["n < 3", "n < 2", "n == 3", "0"]
+    told = {}
+    exec(judged.BEFORE + changed + "\ntold.update({key[1]: failed for key, failed in _Judge.found.items()})", {"told": told})
+    assert told == {"n < 3": False, "n < 2": True, "n == 3": True}
+    with pytest.raises(ZeroDivisionError):
+        exec(judged.BEFORE + judged.judged("assert 1 / 0", "b")[0], {})
 
 
 def test_figures_in_prose_have_a_source(source):
