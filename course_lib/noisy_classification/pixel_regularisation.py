@@ -47,6 +47,7 @@ __all__ = ["Settings", "batch", "before_training", "perturbed", "pivot_loss", "p
 
 Training = Literal["clean", "perturbed", "both", "pivot"]
 Perturbation = Literal["noise", "low_resolution", "regions"]
+Pool = LabelledPool | PhotographPool
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -152,12 +153,12 @@ def perturbed(clean: Tensor, draws: Draws, settings: Settings, boxes: Tensor | N
     return mixed
 
 
-def prepare(found: Dataset | Photographs, settings: Settings, seed: int = 0) -> LabelledPool | PhotographPool:
+def prepare(found: Dataset | Photographs, settings: Settings, seed: int = 0) -> Pool:
     """The pool of a labelled data set, or of photographs in files; errors as :func:`course_lib.noisy_classification.resnet.prepare`."""
     return PhotographPool(found, settings) if isinstance(found, Photographs) else resnet.prepare(found, settings, seed)
 
 
-def batch(pool: LabelledPool | PhotographPool, draws: Draws, settings: Settings) -> tuple[Tensor, Tensor]:
+def batch(pool: Pool, draws: Draws, settings: Settings) -> tuple[Tensor, Tensor]:
     """(images ``(m, C, H, W)``, labels ``(m,)``): perturbed copies first, then the clean images, as in
     Algorithm 1.
     """

@@ -65,7 +65,10 @@ class ClassifierSettings(Plan):
 
 
 class Block(nn.Module):
-    """Two 3×3 convolutions with batch normalisation, added to the input: ``(B, C, H, W)`` gives ``(B, channels, H/stride, W/stride)``."""
+    """Two 3×3 convolutions with batch normalisation, added to the input.
+
+    ``(B, C, H, W)`` gives ``(B, channels, H/stride, W/stride)``.
+    """
 
     def __init__(self, inputs: int, channels: int, stride: int):
         super().__init__()
@@ -78,8 +81,9 @@ class Block(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """ReLU of the input plus what the convolutions make of it, in the shapes above."""
         made = self.norm2(self.conv2(self.norm1(self.conv1(x)).relu()))
-        kept = x if self.stride == 1 else F.pad(x[..., :: self.stride, :: self.stride], (0, 0, 0, 0, 0, self.more))
-        return (kept + made).relu()
+        if self.stride > 1:  # every second pixel, and channels of zeros
+            x = F.pad(x[..., :: self.stride, :: self.stride], (0, 0, 0, 0, 0, self.more))
+        return (x + made).relu()
 
 
 class ResNet(nn.Module):
