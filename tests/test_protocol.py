@@ -8,11 +8,13 @@ import torch
 
 from course_lib import rng
 from course_lib.data import Dataset
+from course_lib.frozen import Frozen
+from course_lib.noisy_classification.resnet import ResNet
 from course_lib.recipes import RECIPES
 
 TINY = {"depth": 3, "width": 4, "estimator_width": 4, "patch_size": 16, "batch_size": 6, "images": 2, "people": 5, "dimension": 4,
         "height": 20, "width_of_images": 20, "scales": (1.0,),
-        "blocks": 1, "size": 20}  # fmt: skip
+        "blocks": 1, "size": 20, "denoiser_width": 4}  # fmt: skip
 ONE_EACH = {recipe.method.__name__.rsplit(".", 1)[1]: name for name, recipe in RECIPES.items()}  # the last recipe of each method
 
 
@@ -29,7 +31,10 @@ def made(name):
     images = torch.randint(0, 256, (10, channels, 20, 20), dtype=torch.uint8, generator=draws)
     labels = torch.arange(10) // 2
     shown = Dataset("drawn", images, "drawn", tuple(map(str, range(10))), labels, tuple("abcde"))
-    return recipe.method, settings, recipe.network(settings, seed=0), recipe.method.prepare(shown, settings, 0)
+    held = {}
+    if hasattr(settings, "trained"):  # a cascade: what it is trained through, or on
+        held = {"denoiser": Frozen(torch.nn.Identity())} if settings.trained == "classifier" else {"classifier": Frozen(ResNet(settings))}
+    return recipe.method, settings, recipe.network(settings, seed=0, **held), recipe.method.prepare(shown, settings, 0)
 
 
 @pytest.mark.parametrize("name", ONE_EACH.values(), ids=ONE_EACH)

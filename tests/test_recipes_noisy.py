@@ -7,10 +7,11 @@ import pytest
 import torch
 
 from course_lib import data, recipes, recording, reported, results, rng, runs, weights
-from course_lib.recipes.noisy_classification import RECIPES
+from course_lib.recipes.noisy_classification import JOINT, RECIPES
 
 SMALL = {"blocks": "1", "width": "4", "steps": "2", "batch_size": "8", "precision": "32-true"}
-PRESETS = [(name, preset) for name, recipe in RECIPES.items() for preset in recipe.presets if not name.startswith("imagenet")]
+OF_TABLES = [name for name in RECIPES if not name.startswith("imagenet") and name not in JOINT]
+PRESETS = [(name, preset) for name in OF_TABLES for preset in RECIPES[name].presets]
 
 
 @pytest.fixture
@@ -75,7 +76,7 @@ def test_published_figures(recipe, name, values):
 
 
 def test_every_row_of_the_three_tables_is_a_recipe():
-    assert len(RECIPES) == 3 + 3 + 3 * 2 * 2 + 3 and all(RECIPES[name].seeds == 3 for name in RECIPES if not name.startswith("imagenet"))
+    assert len(OF_TABLES) == 3 + 6 + 6 + 3 and all(RECIPES[name].seeds == 3 for name in (*OF_TABLES, *JOINT))
     assert {metric for recipe in RECIPES.values() for preset in recipe.presets.values() for test in preset.tests.values()
             for metric in test.metrics if not reported.named(metric).words} == set()  # fmt: skip
 
@@ -104,6 +105,32 @@ def test_from_training_to_record(drawn):
     again = runs.evaluate("cifar_noise_pivot", "quick", shipped)["digits_on_photos"]["accuracy_76.5"]
     assert sum(again.values()) / 120 == pytest.approx(measured["accuracy_76.5"]["seed 0"], abs=1e-4)
     assert 0.3 < shipped.mean.mean() < 0.7, "the mean of the training images is shipped with the weights"
+
+
+def test_joint_training_goes_on_from_a_denoiser_and_through_a_classifier(drawn):
+    changes = {"blocks": "1", "width": "4", "steps": "2", "batch_size": "8", "precision": "32-true"}
+    for recipe in ("cifar_clean", "joint_image", "joint_label", "joint_retrained"):
+        small = changes if recipe == "cifar_clean" else {**changes, "denoiser_width": "4"}
+        files = runs.train_seeds(recipe, "quick", (0, 1), changes=small, folder=drawn)
+        written = recording.record(recipe, "quick", files, note="a test")
+    assert set(written["about"]["needs"]) == {"denoiser"}
+    by_label = results.read("joint_label", "quick")
+    assert set(by_label["about"]["needs"]) == {"classifier", "start"}
+    assert list(by_label["metrics"]["digits_on_photos"])[::6] == ["accuracy_12.75", "psnr_12.75"]
+    image, label, anew = (runs.shipped(recipe, "quick") for recipe in ("joint_image", "joint_label", "joint_retrained"))
+    clean = runs.shipped("cifar_clean", "quick").state_dict()
+    assert all(torch.equal(tensor, clean[name]) for name, tensor in image.classifier.network.state_dict().items())
+    kept = image.denoiser.state_dict()
+    assert all(torch.equal(tensor, kept[name]) for name, tensor in anew.denoiser.network.state_dict().items())
+    assert not torch.equal(label.denoiser.state_dict()["last.weight"], kept["last.weight"])
+
+
+@pytest.mark.parametrize("recipe", JOINT)
+def test_the_weights_of_the_joint_loss(recipe):
+    quick, paper = (RECIPES[recipe].presets[name].settings for name in ("quick", "paper"))
+    assert (quick.weight_label, quick.weight_image, quick.trained, quick.target) == (
+        paper.weight_label, paper.weight_image, paper.trained, paper.target)  # fmt: skip
+    assert (paper.denoiser_width, paper.sigma, paper.layers) == (64, 0.15, 20)
 
 
 def test_names_of_figures():

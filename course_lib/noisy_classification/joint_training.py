@@ -58,6 +58,8 @@ class Settings(ClassifierSettings):
     weight_image: float = 1.0  # λ, of the mean squared error per value
     optimizer: Literal["adam", "sgd", "muon"] = "adam"
     learning_rate: float = 1e-3
+    final_learning_rate: float = 0.0
+    schedule: Literal["cosine", "exponential", "drop", "late"] = "cosine"
     weight_decay: float = 0.0
 
     def __post_init__(self):

@@ -1,4 +1,5 @@
-"""Recipes of classifying noisy images: clean images, perturbed ones, both, and both with the pivot loss, as Na et al. compare them.
+"""Recipes of classifying noisy images: clean images, perturbed ones, both, and both with the pivot loss, as Na et al. compare them; and
+denoisers before a classifier, trained for the image, for the label, or for both.
 
 ``quick`` trains the network of 8 layers on digits on photographs. ``paper`` is their protocol; ``jpeg`` the same on a JPEG copy of
 CIFAR-10, which is another data set.
@@ -14,7 +15,7 @@ from pathlib import Path
 from torch import nn
 
 from course_lib import data, project
-from course_lib.noisy_classification import evaluation, imagenet, pixel_regularisation, resnet
+from course_lib.noisy_classification import evaluation, imagenet, joint_training, pixel_regularisation, resnet
 from course_lib.noisy_classification.pixel_regularisation import Settings
 from course_lib.recipes.base import Benchmark, Figures, Measure, Preset, Recipe, Source, Split
 from course_lib.recipes.probes import Labelled
@@ -183,10 +184,56 @@ def of_imagenet(training: str, row: Sequence[float]) -> Recipe:
     )  # fmt: skip
 
 
+# --- joint training ---------------------------------------------------------------------------------------------------------
+
+QUICK_JOINT = dict(
+    blocks=1, padding=2, flip=False, sigma=0.25,  # at which a clean-trained classifier fails
+    denoiser_width=16, steps=300, batch_size=32, log_every=20, schedule="cosine", final_learning_rate=0.0, warmup_steps=20,
+)  # fmt: skip
+JOINT_CONDITIONS: dict[str, Measure] = {
+    f"{metric}_{255 * sigma:g}": partial(measure, sigma=sigma)
+    for metric, measure in (("accuracy", joint_training.evaluate), ("psnr", joint_training.evaluate_psnr))
+    for sigma in SIGMAS
+}
+
+
+def joint(title: str, *, start: bool = True, **changes) -> Recipe:
+    """A denoiser before the classifier of ``cifar_clean``, or a classifier behind the denoiser of ``joint_image``.
+
+    Liu et al. begin with a denoiser that was trained for the image; ``start`` says so. They give no figures for these data.
+    """
+    presets = {}
+    classifier = changes.get("trained") == "classifier"
+    for preset_name, on, base in (("quick", "digits_on_photos", QUICK_JOINT), ("paper", "cifar10", {}), ("jpeg", "cifar10_jpeg", {})):
+        settings = joint_training.Settings(**{**base, **changes})
+        needs = {"classifier": Source(recipe="cifar_clean", preset=preset_name)}
+        if classifier:
+            needs = {"denoiser": Source(recipe="joint_image", preset=preset_name, part="denoiser")}
+        elif start:
+            needs["start"] = Source(recipe="joint_image", preset=preset_name, part="denoiser")
+        tests = {on: Labelled(metrics=JOINT_CONDITIONS)}
+        presets[preset_name] = Preset(settings=settings, data=labelled(on), tests=tests, needs=needs)
+    return Recipe(title=f"Joint training: {title}", method=joint_training, network=joint_training.Cascade, presets=presets, seeds=3)
+
+
+JOINT: dict[str, Recipe] = {
+    "joint_image": joint("denoiser by the image alone", start=False, weight_label=0.0),
+    "joint_noise2noise": joint("denoiser by a second noisy image", start=False, weight_label=0.0, target="noisy"),
+    "joint_ffdnet": joint("FFDNet by the image alone", start=False, weight_label=0.0, denoiser="ffdnet"),
+    "joint_100": joint("denoiser by label and image, λ = 100", weight_image=100.0),
+    "joint_10": joint("denoiser by label and image, λ = 10", weight_image=10.0),
+    "joint_1": joint("denoiser by label and image, λ = 1", weight_image=1.0),
+    "joint_label": joint("denoiser by the label alone", weight_image=0.0),
+    "joint_retrained": joint("classifier trained anew on denoised images", trained="classifier"),
+}
+"""From the image to the label, by λ; and the classifier that adapts instead."""
+
+
 RECIPES: dict[str, Recipe] = {
     "imagenet_clean": of_imagenet("clean", (68.1, 57.8, 29.3)),
     "imagenet_both": of_imagenet("both", (67.9, 61.5, 44.9)),
     "imagenet_pivot": of_imagenet("pivot", (67.4, 62.1, 49.0)),
+    **JOINT,
     **dict(recipe(on, "clean") for on in TABLES),
     **dict(recipe(on, training, perturbation) for on, rows in TABLES.items() for perturbation, training in rows),
 }
