@@ -9,7 +9,7 @@ import torch
 from course_lib import devices, noise, rng
 from course_lib.batches import to_float
 from course_lib.data import Dataset
-from course_lib.noisy_classification import evaluation
+from course_lib.noisy_classification import evaluation, figures
 from course_lib.noisy_classification import pixel_regularisation as pr
 from course_lib.noisy_classification.resnet import ResNet
 from course_lib.resolution import central_box, low_resolution, mixed_resolution
@@ -161,6 +161,17 @@ def test_accuracy_is_the_share_of_right_answers():
     assert values == [100.0 if int(a) == int(b) else 0.0 for a, b in zip(said, shown.labels, strict=True)]
     assert evaluation.accuracy(model, shown.images, shown.labels, sigma=0.1) == pytest.approx(sum(values) / 20)
     assert evaluation.evaluate(model, shown.images, shown.labels, indices=[3, 1], sigma=0.1) == [values[3], values[1]]
+
+
+def test_verdicts_say_who_is_right():
+    said = {"one": torch.tensor([3.0, 0.0, 0.0]), "other": torch.tensor([0.0, 0.0, 2.0])}
+    drawn = figures.verdicts(torch.rand(3, 8, 8), said, 2, ("a", "b", "c"))
+    image, bars = drawn.axes
+    texts = [text.get_text() for text in bars.texts]
+    assert texts == ['says "a"', 'says "c"'] and [label.get_text() for label in bars.get_yticklabels()] == ["one", "other"]
+    assert [round(bar.get_width(), 4) for bar in bars.patches] == [round(float(v.softmax(0).max()), 4) for v in said.values()]
+    assert bars.patches[0].get_facecolor() != bars.patches[1].get_facecolor() and len(image.images) == 1
+    assert figures.verdicts_in_words(said, 2, ("a", "b", "c")) == "one says a, wrong; other says c, right"
 
 
 MODEL, SHOWN = ResNet(SMALL).eval(), pictures()
