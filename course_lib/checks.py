@@ -139,6 +139,12 @@ def tensor(value: Any, name: str, axes: Sequence[str] | None = None, *, of: Kind
     return value
 
 
+def labels(value: Tensor, classes: int) -> None:
+    """Raise ``ValueError`` unless integers ``(N,)`` are classes, numbered from 0 (on a GPU they are not looked at)."""
+    if value.device.type == "cpu" and value.numel() and not 0 <= int(value.min()) <= int(value.max()) < classes:
+        raise ValueError(f"labels are {int(value.min())} to {int(value.max())}, but there are classes = {classes}, numbered from 0.")
+
+
 def _shape(axes: Sequence[str] | None) -> str:
     return "" if axes is None else f", ({', '.join(axes)}{',' * (len(axes) == 1)})"
 

@@ -38,8 +38,7 @@ class LabelledPool:
         if checks.tensor(labels, "labels", ("N",), of="integers").shape != images.shape[:1]:
             raise ValueError(f"there are {len(images)} images, but {len(labels)} labels.")
         classes = checks.whole(classes, "classes", 1)
-        if int(labels.min()) < 0 or int(labels.max()) >= classes:
-            raise ValueError(f"labels are {int(labels.min())} to {int(labels.max())}, but there are classes = {classes}, numbered from 0.")
+        checks.labels(labels, classes)
         self.images, self.labels, self.classes = images, labels.long(), classes
 
     @classmethod
@@ -64,19 +63,34 @@ class LabelledPool:
         The order of every epoch is another permutation of all images. A batch that reaches beyond the end of an epoch goes on
         with the next one, so that all batches have one size and no image is left out.
         """
-        device, total = self.images.device, len(self)
-        first = (draws.step * devices.processes() + draws.rank) * count
-        at = torch.arange(first, first + count, device=device)
-        orders = torch.stack([
-            torch.randperm(total, generator=draws.shared("order", epoch), device=device)
-            for epoch in range(first // total, (first + count - 1) // total + 1)
-        ])  # fmt: skip
-        return orders[at // total - first // total, at % total]
+        return in_order(draws, len(self), count, self.images.device)
 
     def epoch(self, draws: Draws, count: int) -> tuple[Tensor, Tensor]:
         """The images of :meth:`places`, ``(count, C, H, W)`` float32 in [0, 1], and their labels ``(count,)``."""
         places = self.places(draws, count)
         return to_float(self.images[places]), self.labels[places]
+
+    def augmented(self, draws: Draws, count: int, *, padding: int, flip: bool) -> tuple[Tensor, Tensor]:
+        """The same, in the same shapes, each image moved by up to ``padding`` pixels (:func:`crops`), half of them mirrored if ``flip``."""
+        images, labels = self.epoch(draws, count)
+        if padding:
+            images = crops(images, padding, draws("crops"))
+        return (flips(images, draws("flips")) if flip else images), labels
+
+    def mean_image(self) -> Tensor:
+        """The mean of all images, ``(C, H, W)`` float32 in [0, 1]."""
+        return self.images.sum(0, dtype=torch.float64).div(255 * len(self)).float()
+
+
+def in_order(draws: Draws, total: int, count: int, device: torch.device | str = "cpu") -> Tensor:
+    """Numbers ``(count,)`` of the images out of ``total`` that a process gets in a step, as :meth:`LabelledPool.places` says."""
+    first = (draws.step * devices.processes() + draws.rank) * count
+    at = torch.arange(first, first + count, device=device)
+    orders = torch.stack([
+        torch.randperm(total, generator=draws.shared("order", epoch), device=device)
+        for epoch in range(first // total, (first + count - 1) // total + 1)
+    ])  # fmt: skip
+    return orders[at // total - first // total, at % total]
 
 
 def crops(images: Tensor, padding: int, generator: torch.Generator) -> Tensor:

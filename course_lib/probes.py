@@ -35,7 +35,7 @@ from course_lib import checks, rng
 from course_lib.batches import to_float
 from course_lib.data import Dataset
 from course_lib.frozen import Frozen
-from course_lib.labelled import LabelledPool, crops, flips
+from course_lib.labelled import LabelledPool
 from course_lib.plan import Plan
 from course_lib.rng import Draws
 
@@ -152,10 +152,7 @@ def prepare(found: Dataset, settings: Settings, seed: int = 0) -> LabelledPool:
 
 def batch(pool: LabelledPool, draws: Draws, settings: Settings) -> tuple[Tensor, Tensor]:
     """(images ``(B, C, H, W)`` in [0, 1], labels ``(B,)``): the next of the epoch, cropped and mirrored at random."""
-    images, labels = pool.epoch(draws, settings.batch_size)
-    if settings.padding:
-        images = crops(images, settings.padding, draws("crops"))
-    return (flips(images, draws("flips")) if settings.flip else images), labels
+    return pool.augmented(draws, settings.batch_size, padding=settings.padding, flip=settings.flip)
 
 
 def step(model: nn.Module, batch: tuple[Tensor, Tensor], settings: Settings) -> tuple[Tensor, dict[str, Tensor]]:
@@ -250,8 +247,7 @@ def neighbours(
             raise ValueError(f"{name} {tuple(tensor.shape)} do not fit: (N, d) or (N, C, H, W) is expected.")
     checks.tensor(labels, "labels", ("N",), of="integers")
     k, temperature = checks.whole(k, "k"), checks.number(temperature, "temperature")
-    if labels.numel() and not 0 <= int(labels.min()) <= int(labels.max()) < checks.whole(classes, "classes", 1, 2**31):
-        raise ValueError(f"labels are {int(labels.min())} to {int(labels.max())}, but there are classes = {classes}, numbered from 0.")
+    checks.labels(labels, checks.whole(classes, "classes", 1, 2**31))
     kind = torch.promote_types(torch.promote_types(features.dtype, queries.dtype), torch.float32)
     features, queries = features.flatten(1).to(kind), queries.flatten(1).to(kind)
     if k < 1 or not temperature > 0:

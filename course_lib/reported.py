@@ -47,6 +47,8 @@ RIVALS = {"pixels": "by the distance of pixels", "angle": "by the angle in place
 CONDITIONS = {
     r"([0-9.]+)": "with noise of σ = {}",
     r"x([0-9]+)": "after bicubic reduction by {}",
+    r"x([0-9]+)(nearest|bicubic)": "at 1/{} of the resolution, enlarged by {} interpolation",
+    r"x([0-9]+)region": "at 1/{} of the resolution around a region of interest",
     r"q([0-9]+)": "after JPEG of quality {}",
     r"photons([0-9.]+)": "with {} photons at white",
     r"lost([0-9]+)": "with {} % of the pixels lost",

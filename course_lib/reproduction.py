@@ -259,3 +259,36 @@ def growth(measured: dict) -> dict[int, tuple[float, float]]:
         if named:
             found.setdefault(int(named[1]), {})[named[2]] = row["value"]
     return {side: (values["inference"], values["peak memory"]) for side, values in sorted(found.items())}
+
+
+def beside(rows: Mapping[str, str], metrics: Mapping[str, str], data: Sequence[str], presets: Sequence[str] = ("paper", "jpeg")):
+    """A table of a paper beside the recorded runs: in each cell the paper's figure, and ours with its 95 % interval.
+
+    Args:
+        rows: what a row is called -> recipe.
+        metrics: what a column is called -> metric.
+        data: data sets of the figures, the paper's first.
+        presets: of the runs to look for; the first that is recorded counts, and is named.
+    """
+    lines = []
+    for words, recipe in rows.items():
+        found = recipes.named(recipe)
+        preset = next((p for p in presets if (recipe, p) in results.recorded()), None)
+        singles = results.singles(results.read(recipe, preset)) if preset else {}
+        values = next((singles[name] for name in data if name in singles), {})
+        published = next((found.paper[name] for name in data if name in found.paper), {})
+        cells = []
+        for metric in metrics.values():
+            theirs = f"{published[metric]['value']:.1f}" if metric in published else "–"
+            cells.append(f"{theirs} / {_mean(list(values.get(metric, {}).values()))}")
+        seeds = f" --seeds {found.seeds}" if found.seeds > 1 else ""
+        lines.append([words, *cells, preset or f"not run: `course train {recipe} --preset {presets[0]}{seeds} --record`"])
+    return plots.table(["paper / ours", *metrics, "our run"], lines)
+
+
+def _mean(values: list[float]) -> str:
+    """Mean and 95 % interval of several values, a single one as it is, a dash for none."""
+    if len(values) < 2:
+        return f"{values[0]:.1f}" if values else "–"
+    mean, half = results.interval(values)
+    return f"{mean:.1f} ± {half:.1f}"

@@ -28,7 +28,9 @@ __all__ = ["History", "Method", "Plan", "TrainingError", "fit", "learning_rate"]
 
 
 class Method(Protocol):
-    """What a method's module has. Optionally also ``before_step(model, step, settings)``, which may change weights."""
+    """What a method's module has. Two more are optional, and only they may change the network: ``before_training(model, pool, settings)``,
+    which gives it what it takes over from the data, such as their mean; and ``before_step(model, step, settings)``.
+    """
 
     def prepare(self, data, settings: Plan, seed: int = 0):
         """The pool that batches are drawn from, made of a data set; it has a method ``to(device)``."""
@@ -86,6 +88,7 @@ def fit(
         fabric = devices.fabric(precision)
         share = replace(plan, batch_size=devices.share(plan.batch_size, fabric.world_size))
         history = History(**saved["history"] if saved else {}).begin(devices.describe(fabric.device), precision)
+        getattr(method, "before_training", lambda model, pool, settings: None)(model, data, plan)
         model.to(memory_format=devices.memory_format(fabric.device)).train()
         average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(plan.ema)) if plan.ema else None
         optimizers = make_optimizers(model, plan)

@@ -176,17 +176,47 @@ def test_without_the_repository_the_command_says_where_it_is(monkeypatch, tmp_pa
     assert "course bench is a tool of the repository" in capsys.readouterr().err
 
 
+def small_classifier():
+    """The recipe that is measured, with a network that takes no time."""
+    found = recipes.RECIPES["cifar_noise_pivot"]
+    settings = replace(found.presets["paper"].settings, blocks=1, width=4, batch_size=8, learning_rate=0.01)
+    return replace(found, presets={"paper": replace(found.presets["paper"], settings=settings)})
+
+
+def test_the_plain_loop_of_a_classifier_draws_pairs_and_learns_from_them(capsys):
+    found = data.load("digits_on_photos", "train")
+    pairs = plain_loop.Pairs(found.images, found.labels, 0.15, 300)
+    clean, noisy = (torch.stack(column) for column in list(zip(*(pairs[i] for i in range(300)), strict=True))[:2])
+    spread = (noisy - clean).std(dim=(1, 2, 3))
+    assert clean.shape == noisy.shape == (300, 3, 32, 32) and noisy.min() >= 0 and noisy.max() <= 1
+    assert spread.max() < 0.16 and spread.min() < 0.01, "σ is drawn for each image"
+    settings = small_classifier().presets["paper"].settings
+    network = bench.resnet.ResNet(settings, seed=0)
+    seconds, losses = plain_loop.train_classifier(
+        network, found.images[::400], found.labels[::400], max_sigma=0.0, batch_size=16, steps=60, learning_rate=0.05, workers=0
+    )
+    assert seconds > 0 and len(losses) == 60 and sum(losses[-5:]) < 0.8 * sum(losses[:5])
+
+
+def test_the_classifier_is_measured_beside_the_plain_loop(monkeypatch):
+    monkeypatch.setitem(recipes.RECIPES, "cifar_noise_pivot", small_classifier())
+    monkeypatch.setattr(bench, "ROUNDS", 1)
+    rows = list(bench.classifying(0.01))
+    assert [row.unit for row in rows] == ["images/s", "times as long as fit"] and all(row.value > 0 for row in rows)
+
+
 @pytest.mark.slow
 def test_every_measurement_can_be_made(monkeypatch):
     """With settings that take no time; what is measured for the table is measured here, but smaller."""
     presets = {name: replace(recipes.RECIPES["dncnn_s"].presets[name], settings=TINY) for name in ("quick", "paper")}
     monkeypatch.setitem(recipes.RECIPES, "dncnn_s", replace(recipes.RECIPES["dncnn_s"], presets=presets))
+    monkeypatch.setitem(recipes.RECIPES, "cifar_noise_pivot", small_classifier())
     monkeypatch.setattr(bench, "ROUNDS", 1)
     monkeypatch.setattr(bench, "SIZES", (32, 64))
     rows = list(bench.measurements(0.01))
     assert all(math.isfinite(row.value) and row.value >= 0 for row in rows)
     ways = len({devices.precision("auto"), "32-true"})
-    assert len({row.what for row in rows}) == len(rows) == 1 + 2 * 6 + 2 + 2 * 2 + ways + 1 + 4 + 1 + 2 + 1 + 1
+    assert len({row.what for row in rows}) == len(rows) == 1 + 2 * 6 + 2 + 2 * 2 + ways + 1 + 4 + 1 + 2 + 1 + 1 + 2
 
 
 def test_the_losses_that_are_compared_are_the_same():

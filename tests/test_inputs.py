@@ -11,12 +11,14 @@ import numpy as np
 import pytest
 import torch
 
-from course_lib import batches, camera, checks, labelled, metrics, noise, plots, probes, project
+from course_lib import batches, camera, checks, labelled, metrics, noise, plots, probes, project, resolution
 from course_lib.denoising import baselines, bfcnn, cbdnet, dncnn, erf, evaluation, ffdnet, gradual, nn3d
 from course_lib.metric_learning import distances, siamese, triplet
 from course_lib.metric_learning import evaluation as of_people
 from course_lib.metric_learning.embedding import Embedder, EmbeddingSettings
 from course_lib.metric_learning.gallery import Gallery, threshold
+from course_lib.noisy_classification import evaluation as of_noisy
+from course_lib.noisy_classification import pixel_regularisation
 
 
 def seeded(seed=0):
@@ -61,6 +63,10 @@ CALLS = {  # function -> arguments that are right; each is then replaced by wron
     labelled.LabelledPool: dict(images=eight_bit(4, 1, 8, 8), labels=ANYONE, classes=2),
     labelled.crops: dict(images=IMAGES, padding=2, generator=seeded()),
     labelled.flips: dict(images=IMAGES, generator=seeded()),
+    resolution.low_resolution: dict(images=IMAGES, factor=2, enlarging="bicubic"),
+    resolution.mixed_resolution: dict(images=IMAGES, low=IMAGES.flip(-1), boxes=torch.tensor([[2, 3, 9, 16]])),
+    pixel_regularisation.pivot_loss: dict(logits=rand(4, 3), labels=ANYONE, k=2, weight_perturbed=0.3, weight_pivot=0.1),
+    of_noisy.evaluate: dict(model=CLASSIFIER, images=eight_bit(4, 1, 16, 16), labels=ANYONE, indices=[1], sigma=0.1, factor=2, region=4),
     metrics.psnr: dict(estimate=IMAGES, clean=IMAGES.flip(-1), protocol="raw"),
     metrics.roc: dict(distances=rand(4), same=ANYONE == 0),
     metrics.eer: dict(distances=rand(4), same=ANYONE == 0),

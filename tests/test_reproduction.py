@@ -142,9 +142,34 @@ def test_records_of_several_seeds_are_shown_with_their_intervals():
     for recipe, preset in results.recorded():
         record = results.read(recipe, preset)
         lines = [line for line in shown if line.startswith(f"| {recipes.named(recipe).title} | {reproduction.DATA.get(preset, preset)} |")]
-        assert len(lines) == ("per_seed" in record)
+        assert len(lines) == any("eer_0" in metrics for metrics in record.get("per_seed", {}).values())
         if lines:
             overlap = {"faces": 10 / 30, "digits": 3 / 7}[preset]
             mean, half = results.interval(list(record["per_seed"][preset]["eer_0"].values()), overlap=overlap)
             assert lines[0].endswith(f"| {mean:.1f} ± {half:.1f} |")
     assert shown
+
+
+def test_a_paper_beside_runs_of_several_seeds(home):
+    def written(accuracy):
+        name = "cifar10_jpeg"
+        entry = json.loads((home / "data" / "results" / "dncnn_s.paper.json").read_text(encoding="utf-8"))
+        values = {f"seed {seed}": value for seed, value in enumerate(accuracy)}
+        about = {**entry["about"], "recipe": "cifar_noise_pivot", "preset": "jpeg"}
+        entry |= {"about": about, "seed": list(range(len(accuracy))), "paper": {}}
+        del entry["per_image"]
+        mean = sum(accuracy) / len(accuracy)
+        entry["per_seed"], entry["metrics"] = {name: {"accuracy_38.25": values}}, {name: {"accuracy_38.25": mean}}
+        entry["measured"] = [{**entry["measured"][0], "data": name, "metrics": ["accuracy_38.25"]}]
+        results.write(entry)
+
+    rows = {"pivot loss": "cifar_noise_pivot", "clean only": "cifar_clean"}
+    metrics, sets = {"clean": "accuracy", "σ = 0.15": "accuracy_38.25"}, ("cifar10", "cifar10_jpeg")
+    written((80.0, 82.0))
+    text = reproduction.beside(rows, metrics, sets).data
+    assert "| pivot loss | 90.8 / – | 81.7 / 81.0 ± 12.7 | jpeg |" in text, "t = 12.7 with one degree of freedom, s = √2"
+    assert "| clean only | 91.6 / – | 16.6 / – | not run: `course train cifar_clean --preset paper --seeds 3 --record` |" in text
+    assert "| 16.6 / – |" in reproduction.beside(rows, metrics, sets, ("quick",)).data
+    assert "| 49.0 / – | not run: `course train imagenet_pivot --preset paper --record` |" in reproduction.beside(
+        {"pivot": "imagenet_pivot"}, {"low": "accuracy_x4nearest"}, ("imagenet",)
+    ).data

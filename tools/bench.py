@@ -30,6 +30,7 @@ import plain_loop as public
 from course_lib import batches, data, devices, files, noise, project, recipes, results, rng, terminal, training, widgets
 from course_lib.denoising import dncnn, ffdnet
 from course_lib.metric_learning import distances, gallery, triplet
+from course_lib.noisy_classification import pixel_regularisation, resnet
 from course_lib.pretext import rotation
 from course_lib.self_supervised_denoising import masking, noise2void
 from course_lib.self_supervised_denoising.noise2noise import UNet
@@ -71,7 +72,7 @@ def bare_loop(settings: dncnn.Settings, pool: batches.ImagePool, *, precision: s
     return time.perf_counter() - began
 
 
-def trained(model: torch.nn.Module, pool: batches.ImagePool, settings: training.Plan, method: training.Method = dncnn) -> float:
+def trained(model: torch.nn.Module, pool, settings: training.Plan, method: training.Method = dncnn) -> float:
     """Seconds of a training by ``fit``; ``terminal.Stopped`` where it was interrupted, since its time is then of fewer steps."""
     history = training.fit(model, pool, method, settings, progress=False)
     if history.interrupted:
@@ -114,6 +115,31 @@ def seconds_of_masks_by_loop(patches: Tensor, settings: noise2void.Settings) -> 
     for patch in patches[:, 0].cpu().numpy():
         public.masked(patch, side, settings.radius, draw)
     return time.perf_counter() - began
+
+
+def plain_classifier(settings: pixel_regularisation.Settings, found: data.Dataset) -> float:
+    """Seconds for ``settings.steps`` steps of the pivot loss as public code makes them."""
+    seconds, _ = public.train_classifier(
+        resnet.ResNet(settings).to(devices.default()), found.images, found.labels, max_sigma=settings.max_sigma,
+        batch_size=settings.batch_size, steps=settings.steps + 1, learning_rate=settings.learning_rate,
+    )  # fmt: skip
+    return seconds
+
+
+def classifying(seconds: float):
+    """ResNet-20 with the pivot loss, as :class:`Row`: how fast, and how long the plain loop takes beside it."""
+    settings = recipes.RECIPES["cifar_noise_pivot"].presets["paper"].settings
+    found = data.load("digits_on_photos", "train")  # of the size of CIFAR-10's images
+    pool = pixel_regularisation.prepare(found, settings).to(devices.default())
+
+    def ours(steps: int) -> float:
+        plan = replace(settings, steps=steps)
+        return trained(resnet.ResNet(plan), pool, plan, pixel_regularisation)
+
+    steps = max(5, round(seconds * 5 / ours(5)))
+    fast, plain = in_turns(lambda: ours(steps), lambda: plain_classifier(replace(settings, steps=steps), found))
+    yield Row("ResNet-20, pivot loss: training", steps * settings.batch_size / fast, "images/s")
+    yield Row("ResNet-20, pivot loss: public-style loop takes", plain / fast, "times as long as fit")
 
 
 def in_turns(*measured: Callable[[], float]) -> list[float]:
@@ -341,6 +367,8 @@ def measurements(seconds: float):
     patches, paper_masks = torch.rand(32, 1, 64, 64, device=devices.default()), noise2void.Settings()
     ours, by_loop = in_turns(partial(seconds_of_masks, patches, paper_masks), partial(seconds_of_masks_by_loop, patches, paper_masks))
     yield Row("masks of 32 patches of 64×64: a loop over pixels takes", by_loop / ours, "times as long as ours")
+
+    yield from classifying(seconds)
 
     for side in SIZES:
         time_taken, memory = in_a_fresh_process(inference, "DnCNN-S", side, precision)

@@ -1,4 +1,4 @@
-"""DnCNN, Noise2Void and RotNet trained as public code usually does it, for `course bench` to compare with: written here, in that style.
+"""Networks of four chapters trained as public code usually does it, for `course bench` to compare with: written here, in that style.
 
 A data set that crops, turns and makes noise for one patch at a time, or masks it pixel by pixel, a data loader with worker processes,
 float32, PyTorch's default memory layout, and a loss that is fetched in every step.
@@ -145,3 +145,52 @@ def train_rotations(model, images, *, batch_size, steps, learning_rate, workers=
         if began is None:
             began = time.perf_counter()  # starting the workers is not counted
     return time.perf_counter() - began
+
+
+class Pairs(Dataset):
+    """``length`` random (clean, noisy, label) of uint8 images ``(N, C, H, W)``: padded, cropped, mirrored, and with noise of a random σ."""
+
+    def __init__(self, images, labels, max_sigma, length, padding=4):
+        self.images, self.labels = images.numpy(), labels.numpy()
+        self.max_sigma, self.length, self.padding = max_sigma, length, padding
+
+    def __len__(self):
+        return self.length
+
+    def __getitem__(self, index):
+        draw = np.random.default_rng(index)
+        chosen, (height, width) = draw.integers(len(self.images)), self.images.shape[2:]
+        padded = np.pad(self.images[chosen], [(0, 0), (self.padding,) * 2, (self.padding,) * 2])
+        top, left = draw.integers(2 * self.padding + 1, size=2)
+        image = padded[:, top : top + height, left : left + width]
+        if draw.integers(2):
+            image = image[:, :, ::-1]
+        clean = np.ascontiguousarray(image, dtype=np.float32) / 255
+        sigma = self.max_sigma * draw.random(dtype=np.float32)
+        noisy = (clean + sigma * draw.standard_normal(clean.shape, dtype=np.float32)).clip(0, 1)
+        return torch.from_numpy(clean), torch.from_numpy(noisy), int(self.labels[chosen])
+
+
+def train_classifier(model, images, labels, *, max_sigma, batch_size, steps, learning_rate, workers=2):
+    """Train ``model`` with the pivot loss on ``batch_size / 2`` pairs a step, in place; returns as :func:`train`."""
+    device = next(model.parameters()).device
+    count = batch_size // 2
+    pairs = Pairs(images, labels, max_sigma, steps * count)
+    loader = DataLoader(pairs, batch_size=count, shuffle=True, num_workers=workers, pin_memory=device.type == "cuda")
+    criterion = nn.CrossEntropyLoss(reduction="sum")
+    optimizer = torch.optim.SGD(model.parameters(), lr=learning_rate, momentum=0.9, weight_decay=1e-4)
+    model.train()
+    losses, began = [], None
+    for clean, noisy, target in loader:
+        clean, noisy, target = clean.to(device), noisy.to(device), target.to(device)
+        optimizer.zero_grad()
+        logits = model(torch.cat([noisy, clean]))
+        perturbed, original = logits[:count], logits[count:]
+        distance = (perturbed - original.detach()).square().sum()
+        loss = (criterion(original, target) + 0.3 * criterion(perturbed, target)) / (1.3 * count) + 1e-4 * distance
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+        if began is None:
+            began = time.perf_counter()
+    return time.perf_counter() - began, losses

@@ -13,6 +13,7 @@ from course_lib.recipes import (
     few_labels,
     laptop,
     metric_learning,
+    noisy_classification,
     pretext,
     self_supervised_denoising,
 )
@@ -30,6 +31,7 @@ PARTS = (
     before_after,
     pretext,
     few_labels,
+    noisy_classification,
 )
 RECIPES: dict[str, Recipe] = {name: recipe for part in PARTS for name, recipe in part.RECIPES.items()}
 
