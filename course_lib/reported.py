@@ -47,6 +47,8 @@ CONDITIONS = {
     r"lost([0-9]+)": "with {} % of the pixels lost",
     r"text([0-9]+)": "with text over {} % of the pixels",
     r"impulses([0-9]+)": "with impulses on {} % of the pixels",
+    r"motion([0-9]+)": "moved by {} pixels",
+    r"rain([0-9]+)": "in rain with a drop on {} % of the pixels",
     r"(camera)": "of a simulated camera",
     r"(jpeg)": "of a simulated camera that writes JPEG",
     r"(shot)": "of queries that are moved, turned and lit anew",

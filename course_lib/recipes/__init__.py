@@ -6,13 +6,13 @@ are settings of the same code.
 
 from __future__ import annotations
 
-from course_lib.recipes import denoising, metric_learning, self_supervised_denoising
+from course_lib.recipes import denoising, metric_learning, restoration, self_supervised_denoising
 from course_lib.recipes.base import Benchmark, Preset, Recipe, Source, Split, budget
 from course_lib.settings import meant
 
 __all__ = ["RECIPES", "Benchmark", "Preset", "Recipe", "Source", "Split", "budget", "find", "named"]
 
-RECIPES: dict[str, Recipe] = {**metric_learning.RECIPES, **denoising.RECIPES, **self_supervised_denoising.RECIPES}
+RECIPES: dict[str, Recipe] = {**metric_learning.RECIPES, **denoising.RECIPES, **self_supervised_denoising.RECIPES, **restoration.RECIPES}
 
 
 def named(recipe: str) -> Recipe:
