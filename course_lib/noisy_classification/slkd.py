@@ -21,7 +21,7 @@ and the images by a Kullback-Leibler divergence between softmaxes over the pixel
 
 Norms are means over all entries. The teachers are used in training only.
 
-Source: after the idea of *SLKD* (arXiv:2501.09268; Drones 9(3):209, 2025). No code of it was found. That there are two teachers, what each
+Source: after the idea of *SLKD* (Y. Zhang, D. Yan, ICASSP 2025, arXiv:2501.09268; Drones 9(3):209, 2025). No code of it was found. That there are two teachers, what each
 teaches, BRISQUE for the encoder, PIQE for the decoder, a pixel loss and a divergence are the paper's. Ours are: how the statistics are made
 differentiable, the divergence over pixels, which of the published weights 0.5, 0.1, 0.1 belongs to what, and the network.
 """

@@ -72,6 +72,7 @@ def student(task: str, *, taught: bool) -> Recipe:
         title=f"A small network that removes {WORDS[task]}, {'taught by SLKD' if taught else 'alone'}",
         method=slkd,
         network=slkd.Student,
+        seeds=5,  # what a teacher adds is small beside what a seed does
         presets=_presets(slkd.Settings, task, STUDENT, **({"needs": TEACHERS} if taught else ALONE)),
     )
 
