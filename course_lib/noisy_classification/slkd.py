@@ -21,9 +21,10 @@ and the images by a Kullback-Leibler divergence between softmaxes over the pixel
 
 Norms are means over all entries. The teachers are used in training only.
 
-Source: after the idea of *SLKD* (Y. Zhang, D. Yan, ICASSP 2025, arXiv:2501.09268; Drones 9(3):209, 2025). No code of it was found. That there are two teachers, what each
-teaches, BRISQUE for the encoder, PIQE for the decoder, a pixel loss and a divergence are the paper's. Ours are: how the statistics are made
-differentiable, the divergence over pixels, which of the published weights 0.5, 0.1, 0.1 belongs to what, and the network.
+Source: after the idea of *SLKD* (Y. Zhang, D. Yan, ICASSP 2025, arXiv:2501.09268; Drones 9(3):209, 2025). No code of it was found. That
+there are two teachers, what each teaches, BRISQUE for the encoder, PIQE for the decoder, a pixel loss and a divergence are the paper's.
+Ours are: how the statistics are made differentiable, the divergence over pixels, which of the published weights 0.5, 0.1, 0.1 belongs to
+what, and the network.
 """
 
 from __future__ import annotations
@@ -148,10 +149,11 @@ def naturalness(student: tuple[Tensor, ...], teacher: tuple[Tensor, ...]) -> Ten
     normalisation is a hundredth of that.
     """
     total = torch.zeros((), device=student[0].device)
-    for own, target in zip(student, teacher, strict=True):
-        scale = target.float().std().clamp(min=1e-6)
-        own, target = (brisque.mscn(one.float() / scale, 0.01) for one in (own, target))
-        total = total + F.l1_loss(own, target) + F.l1_loss(brisque.smooth(own), brisque.smooth(target))
+    with torch.autocast(total.device.type, enabled=False):  # variances are differences of large numbers
+        for own, target in zip(student, teacher, strict=True):
+            scale = target.float().std().clamp(min=1e-6)
+            own, target = (brisque.mscn(one.float() / scale, 0.01) for one in (own, target))
+            total = total + F.l1_loss(own, target) + F.l1_loss(brisque.smooth(own), brisque.smooth(target))
     return total / len(student)
 
 
