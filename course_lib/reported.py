@@ -58,6 +58,8 @@ CONDITIONS = {
     r"(before)": "of images before",
     r"(after)": "of images after",
     r"(swapped)": "with the backgrounds of the other class",
+    r"motion([0-9]+)": "moved by {} pixels",
+    r"rain([0-9]+)": "in rain with a drop on {} % of the pixels",
     r"(camera)": "of a simulated camera",
     r"(jpeg)": "of a simulated camera that writes JPEG",
     r"block([0-9]+)": "in the features of block {}",

@@ -15,6 +15,7 @@ from course_lib.recipes import (
     metric_learning,
     noisy_classification,
     pretext,
+    restoration,
     self_supervised_denoising,
 )
 from course_lib.recipes.base import Benchmark, Preset, Recipe, Source, Split, budget
@@ -32,6 +33,7 @@ PARTS = (
     pretext,
     few_labels,
     noisy_classification,
+    restoration,
 )
 RECIPES: dict[str, Recipe] = {name: recipe for part in PARTS for name, recipe in part.RECIPES.items()}
 
