@@ -184,6 +184,23 @@ def grid(rows: Sequence[Sequence[tuple[Tensor, str, bool]]], labels: Sequence[st
     return drawn
 
 
+def mosaic(rows: Sequence[Sequence[Tensor]], *, gap: int = 4):
+    """Rows of images ``(3, H, W)`` in [0, 1] of one size, pixel for pixel on white: a figure for a slider, which it keeps small.
+
+    Raises:
+        ValueError: for no images, or rows of unequal length.
+    """
+    if not rows or not rows[0] or len({len(row) for row in rows}) > 1:
+        raise ValueError(f"rows have {[len(row) for row in rows]} images: give rows of as many images, at least one.")
+    from matplotlib.figure import Figure
+
+    lines = [torch.cat([torch.nn.functional.pad(image, (gap,) * 4, value=1.0) for image in row], 2) for row in rows]
+    array = pixels(torch.cat(lines, 1))
+    drawn = Figure(figsize=(array.shape[1] / 90, array.shape[0] / 90), dpi=90)
+    drawn.figimage(array, origin="upper")
+    return drawn
+
+
 def tiles(images: Sequence[Tensor], positions: np.ndarray, alt: str, *, side: int = 24) -> Shown:
     """A mosaic: every image ``(C, H, W)`` in [0, 1] as a tile of a square grid, near the others that are near it.
 

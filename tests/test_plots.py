@@ -278,3 +278,17 @@ def test_distributions_count_every_pair():
         assert areas == pytest.approx([1, 1]), "what is farther than the axis counts in its last bar"
         assert axis.get_xlim()[1] < 2.3 and axis.lines[0].get_xdata()[0] == 0.5
     assert [axis.get_title() for axis in drawn.axes] == ["one", "two"]
+
+
+def test_a_mosaic_shows_every_pixel_as_it_is():
+    rows = [list(row) for row in torch.rand(2, 3, 3, 8, 9, generator=torch.Generator().manual_seed(0))]
+    shown = plots.rendered(plots.mosaic(rows, gap=2))
+    assert shown.shape == (2 * 12, 3 * 13, 3)
+    for i, row in enumerate(rows):
+        for j, image in enumerate(row):
+            found = shown[12 * i + 2 : 12 * i + 10, 13 * j + 2 : 13 * j + 11]
+            assert (found == plots.pixels(image)).all()
+    assert (shown[:2] == 255).all()
+    for wrong in ([], [[]], [rows[0], rows[1][:2]]):
+        with pytest.raises(ValueError, match="give rows of as many images"):
+            plots.mosaic(wrong)
