@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from math import log10, sqrt
+from math import log10
 
 from course_lib import recipes
 from course_lib.denoising import erf
