@@ -93,12 +93,18 @@ def batch(pool: FloatPool, draws: Draws, settings: Settings) -> Masked:
     """Noisy patches, with the pixels of a mask replaced, and the mask; each ``(B, C, P, P)``."""
     noisy = pool.patches(settings.batch_size, draws("patches"))
     chosen = masking.stratified(noisy, settings.mask_ratio, draws("mask"))
-    masked = masking.replaced(noisy, chosen, settings.masker, settings.radius, draws("replacement"))
+    masked = masking.replaced(
+        noisy, chosen, settings.masker, settings.radius, draws("replacement")
+    )
     return Masked(masked, noisy, chosen.mask(noisy))
 
 
-def step(model: nn.Module, batch: Masked, settings: Settings) -> tuple[Tensor, dict[str, Tensor]]:
-    """The loss on the masked pixels, and the PSNR in dB against the **noisy** values there, both scalars."""
+def step(
+    model: nn.Module, batch: Masked, settings: Settings
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """The loss on the masked pixels, and the PSNR in dB against the **noisy** values there,
+    both scalars.
+    """
     loss = distance(model(batch.masked), batch.noisy, "l2", mask=batch.mask)
     return loss, {"psnr": -10 * torch.log10(loss.detach())}
 

@@ -76,9 +76,12 @@ def loss(told: Tensor, noisy: Tensor, sigma: float) -> Tensor:
 
 
 def estimate(told: Tensor, noisy: Tensor, sigma: float) -> Tensor:
-    """The posterior mean ``(B, C, H, W)``, in the type of ``noisy``; arguments and errors as :func:`loss`.
+    """The posterior mean ``(B, C, H, W)``, in the type of ``noisy``.
 
-    It is computed as :math:`\\mu + \\Sigma_x \\Sigma_y^{-1} (z - \\mu)`, which is the same and needs no inverse of Σ_x, who may be 0.
+    Arguments and errors as :func:`loss`.
+
+    It is computed as :math:`\\mu + \\Sigma_x \\Sigma_y^{-1} (z - \\mu)`, which is the same
+    and needs no inverse of Σ_x, who may be 0.
     """
     mean, prior, total, pixel = _both(told, noisy, sigma)
     gain = prior @ torch.linalg.solve(total, (pixel - mean)[..., None])
