@@ -262,7 +262,7 @@ def correlated(clean: Tensor, sigma: float | Tensor, length: float, generator: t
 
 
 def gaussian_taps(length: float) -> Tensor:
-    """The filter of :func:`correlated` along a row: ``(K,)`` float64 with K = 2 ⌈4ℓ⌉ + 1, of norm 1, so that the variance stays as it is.
+    """The filter of :func:`correlated` along a row: ``(n,)`` float64 with n = 2 ⌈4ℓ⌉ + 1, of norm 1, so that the variance stays as it is.
 
     Raises:
         ValueError: for a length outside 0 to ``LONGEST``.
