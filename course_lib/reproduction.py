@@ -15,7 +15,8 @@ from dataclasses import dataclass, field
 from course_lib import plots, project, recipes, reported, results
 from course_lib.recipes.base import Recipe
 
-DATA = {"bsd68": "BSD68", "cbsd68": "CBSD68", "set12": "Set12", "set5": "Set5", "cc15": "CC15", "faces": "ORL faces"}
+DATA = {"bsd68": "BSD68", "cbsd68": "CBSD68", "set12": "Set12", "set5": "Set5", "cc15": "CC15", "faces": "ORL faces",
+        "mnist": "MNIST", "cifar10": "CIFAR-10", "imagenet": "ImageNet"}  # fmt: skip
 """Data sets whose names in print differ from ours."""
 
 LIMITS = {"dB": (0.1, 0.3, 0.8), "%": (0.5, 1.5, 4.0)}
@@ -95,11 +96,13 @@ def sections(names: list[str] | None = None) -> dict[str, list[Row]]:
     """What was measured, in words -> a row for each network and data set. Metrics and kinds of conditions have sections of their own."""
     found: dict[str, dict[tuple[str, str], Row]] = {}
     for entry in entries(names):
-        recipe, head = recipes.named(entry.recipe), condition(entry)
-        kind = "" if head.startswith("σ") or head == "all" else f", after {head.rsplit(' ', 1)[0].removesuffix(' by')}"
+        recipe, head, words = recipes.named(entry.recipe), condition(entry), reported.condition(entry.metric)
+        kind = re.sub(r"( by| of quality)? [0-9.]+$", "", words) if words and not head.startswith("σ") else ""
         metric = reported.METRICS[entry.metric.partition("_")[0]]
-        rows = found.setdefault(f"{metric.words}{kind} ({metric.unit})", {})
-        row = rows.setdefault((recipe.name, entry.data), Row(recipe.name, recipe.chapter, DATA.get(entry.data, entry.data)))
+        rows = found.setdefault(f"{metric.words}{f', {kind}' if kind else ''} ({metric.unit})", {})
+        same = rows.get((recipe.name, entry.data))
+        name = recipe.name if same is None or head not in same.cells else recipe.title  # another network of that name
+        row = rows.setdefault((name, entry.data), Row(name, recipe.chapter, DATA.get(entry.data, entry.data)))
         row.cells[head] = entry
     return {title: list(rows.values()) for title, rows in found.items()}
 

@@ -25,7 +25,7 @@ DENOISERS = [name for part in (laptop, self_supervised_denoising, blind_spots, o
 PRESETS = [(name, preset) for name in DENOISERS for preset in recipes.RECIPES[name].presets]
 # of each method one recipe, from scratch and going on from other weights; with most to measure: that of a paper preset
 ONE_OF_EACH = {(recipes.RECIPES[name].method, bool(recipes.RECIPES[name].presets[preset].needs)): (name, preset)
-               for name, preset in sorted(PRESETS, key=lambda run: run[1] == "paper")}  # fmt: skip
+               for name, preset in sorted(PRESETS, key=lambda run: run[1] == "paper") if recipes.RECIPES[name].seeds == 1}  # fmt: skip
 OF_PEOPLE = [(name, preset) for name, recipe in of_people.RECIPES.items() for preset in recipe.presets]
 TINY = {"depth": "2", "width": "4", "steps": "3", "batch_size": "9"}
 TINY_OTHERS = {  # networks that have no depth

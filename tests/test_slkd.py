@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 import torch
 
-from course_lib import data, degradations, training
+from course_lib import data, degradations, recipes, recording, results, runs, training
 from course_lib.denoising import common
 from course_lib.frozen import Frozen
 from course_lib.noisy_classification import brisque, restorer, slkd
+from course_lib.recipes.restoration import NAMES
 from course_lib.rng import Draws
 
 SMALL = dict(channels=1, width=4, blocks=1, patch_size=32, steps=3, batch_size=2)
@@ -262,3 +263,34 @@ def test_wrong_input(call, message):
 def test_a_range_that_is_no_pair():
     with pytest.raises(TypeError, match="a pair of the lowest and the highest"):
         degradations.rain(torch.rand(1, 1, 9, 9), 0.1, seeded())
+
+
+# --- recipes --------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("task", NAMES)
+def test_teachers_and_students_from_training_to_record(home, monkeypatch, task):
+    """A student of two seeds is recorded after both of its teachers, names them by their hashes, and is shipped without them."""
+    monkeypatch.setattr(data, "load", lambda name, split=None, **_: data.Dataset(
+        name, torch.randint(256, (2, 1, 100, 108), generator=seeded(), dtype=torch.uint8), "drawn", ("one", "two")))  # fmt: skip
+    tiny = {"width": "4", "steps": "2", "batch_size": "2", "precision": "32-true"}
+    for teacher in (f"restorer_{task}", "restorer_clean"):
+        runs.train(teacher, "quick", changes=tiny, checkpoint=home / f"{teacher}.ckpt")
+        recording.record(teacher, "quick", home / f"{teacher}.ckpt")
+    files = runs.train_seeds(f"slkd_{task}", "quick", range(5), changes=tiny, folder=home)
+    written = recording.record(f"slkd_{task}", "quick", files)
+    assert set(written["about"]["needs"]) == {"degraded_teacher", "clean_teacher"}
+    assert all(len(values) == 5 for values in written["per_seed"]["photos"].values())
+    assert set(written["metrics"]["photos"]) == {NAMES[task], NAMES[task].replace("psnr", "input")}
+    shipped = runs.shipped(f"slkd_{task}", "quick")
+    assert results.read(f"slkd_{task}", "quick")["weights"] and not any("teacher" in name for name in shipped.state_dict())
+    image = torch.rand(1, 1, 21, 22, generator=seeded())
+    assert shipped.restore(image).shape == image.shape
+
+
+def test_a_student_alone_needs_no_teacher():
+    for task in NAMES:
+        for preset in ("quick", "paper"):
+            alone, taught = (recipes.find(f"{name}_{task}", preset)[1] for name in ("small", "slkd"))
+            assert not alone.needs and set(taught.needs) == {"degraded_teacher", "clean_teacher"}
+            assert alone.settings.width == taught.settings.width and alone.settings.steps == taught.settings.steps

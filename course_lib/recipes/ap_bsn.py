@@ -34,6 +34,7 @@ def on_correlated_noise(title: str, stride: int = 5, **paper) -> Recipe:
     """AP-BSN on synthetic noise, one stored version of each image; the paper has no figures for it. ``paper``: settings of that preset."""
     return Recipe(
         title=title,
+        chapter="14_ap_bsn",
         method=ap_bsn,
         network=ap_bsn.APBSN,
         presets={
@@ -54,6 +55,7 @@ RECIPES: dict[str, Recipe] = {
     },
     "ap_bsn_camera": Recipe(
         title="AP-BSN on the noise of cameras",
+        chapter="14_ap_bsn",
         method=ap_bsn,
         network=ap_bsn.APBSN,
         presets={

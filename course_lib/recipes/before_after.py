@@ -118,7 +118,8 @@ def classifier(title: str, background: before_after.Background) -> Recipe:
     of = partial(replace, background=background)
     paper = before_after.Settings()
     return Recipe(
-        title=title, method=before_after, network=before_after.Classifier,
+        title=title,
+        chapter="07_before_after", method=before_after, network=before_after.Classifier,
         presets=presets(of(QUICK), of(paper), activation_maps.scores),
     )  # fmt: skip
 
@@ -128,7 +129,8 @@ RECIPES: dict[str, Recipe] = {
     "before_after_removed": classifier("Before and after, backgrounds removed", "removed"),
     "before_after": classifier("Before and after, removed backgrounds as a third class", "class"),
     "before_after_masks": Recipe(
-        title="Segmentation from the pseudo-masks of before_after", method=segmentation, network=segmentation.Segmenter,
+        title="Segmentation from the pseudo-masks of before_after",
+        chapter="07_before_after", method=segmentation, network=segmentation.Segmenter,
         presets=presets(
             segmentation.Settings(**LEARNS_SOON, steps=200),
             segmentation.Settings(scales=(0.2, 0.5, 1.0, 2.0, 4.0, 6.0), mirrored=True),

@@ -58,6 +58,7 @@ def n2v(title: str, masker: str, figures: dict | None = None, **settings) -> Rec
     both = {"masker": masker, **settings}
     return Recipe(
         title=f"Noise2Void: a masked pixel is replaced by {title}",
+        chapter="13_noise2void",
         method=noise2void,
         network=noise2noise.UNet,
         presets=presets(noise2void.Settings, {**QUICK_N2V, **both}, both, AS_IT_IS, HIDDEN),
@@ -96,6 +97,7 @@ def control(title: str, target: str) -> Recipe:
     told = {"noise": "gaussian", "strength": (25.0, 25.0), "target": target, "shots": 2}
     return Recipe(
         title=f"The U-Net of the Noise2Void recipes with {title} as target, σ = 25",
+        chapter="13_noise2void",
         method=noise2noise,
         network=noise2noise.UNet,
         presets=presets(noise2noise.Settings, {**QUICK_UNET, **told, "channels": 1},
@@ -114,6 +116,7 @@ def blind_spot(architecture: str, *, posterior: bool, figures: dict | None = Non
         measures["blind_25"] = partial(blind_spot_training.evaluate, sigma_255=25.0, centre=False)
     return Recipe(
         title=f"Blind-spot network, {architecture}, {'which tells mean and variance, with the posterior' if posterior else 'mean alone'}",
+        chapter="13_noise2void",
         method=blind_spot_training,
         network=blind_spot_training.BlindSpotDenoiser,
         presets=presets(blind_spot_training.Settings, {**QUICK_BLIND[architecture], **kind},
@@ -133,6 +136,7 @@ RECIPES: dict[str, Recipe] = {
     "n2v_ratio_256": n2v_of(16),
     "n2v_single": Recipe(
         title="Noise2Void on one single image, which it restores; another image for each seed",
+        chapter="13_noise2void",
         method=noise2void,
         network=noise2noise.UNet,
         presets={"quick": single("photos", **QUICK_N2V), "paper": single("set12", steps=8_000, batch_size=16)},  # an image has few patches

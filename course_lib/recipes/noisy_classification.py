@@ -123,7 +123,8 @@ def recipe(on: str, training: str, perturbation: str = "noise") -> tuple[str, Re
         figures = zip(("accuracy", *(NOISE if perturbation == "noise" else LOW)), TABLES[on][perturbation, training], strict=True)
         row = {metric: value for metric, value in figures if value is not None}
     return name, Recipe(
-        title=f"{ON[on]}: {title}", method=pixel_regularisation, network=resnet.ResNet, presets=presets,
+        title=f"{ON[on]}, {title}",
+        chapter="15_pixel_regularisation", method=pixel_regularisation, network=resnet.ResNet, presets=presets,
         paper=published("mnist" if on == "mnist" else "cifar10", row), seeds=3,
     )  # fmt: skip
 
@@ -179,7 +180,8 @@ def of_imagenet(training: str, row: Sequence[float]) -> Recipe:
     figures = {metric: {"value": value, "protocol": protocol} for metric, value in zip(test.metrics, row, strict=True)}
     title = WORDS["clean"] if training == "clean" else f"mixed- and low-resolution images {WORDS[training]}"
     return Recipe(
-        title=f"ImageNet: {title}", method=pixel_regularisation, network=resnet.ResNet18, presets={"paper": chosen},
+        title=f"ImageNet, {title}",
+        chapter="15_pixel_regularisation", method=pixel_regularisation, network=resnet.ResNet18, presets={"paper": chosen},
         paper={"imagenet": figures},
     )  # fmt: skip
 

@@ -58,6 +58,7 @@ def of_nin(
 
     return Recipe(
         title=title,
+        chapter="04_rotnet",
         method=method,
         network=method.network,
         presets={"quick": preset("quick", **QUICK), "paper": preset("paper"), "jpeg": preset("jpeg")},
@@ -85,6 +86,7 @@ def probed(title: str, trunk: str, block: int, head: str, *, fine_tuned: bool = 
 
     return Recipe(
         title=title,
+        chapter="04_rotnet",
         method=probes,
         network=downstream.probe,
         presets={"quick": preset("quick", **QUICK_PROBE), "paper": preset("paper"), "jpeg": preset("jpeg")},
@@ -137,6 +139,7 @@ RECIPES: dict[str, Recipe] = {
     # on a folder of one's own
     "rotnet_alexnet": Recipe(
         title="RotNet with AlexNet, on photographs of one's own",
+        chapter="04_rotnet",
         method=alexnet,
         network=alexnet.AlexNet,
         presets={
