@@ -60,7 +60,6 @@ FIGURES: dict[str, dict[str, float | Beside | Said]] = {
         "3 dB": Beside("2.5 < as_trained - wrong < 3.5"),
     },
     "10_blind_and_real": {
-        "8.13 dB": noisy(100),
         "1.5 dB": Beside("ours > 1.5"),
         "8 dB": paper("bfcnn", "bsd68", "clamped_100") - paper("dncnn_b", "bsd68", "clamped_100"),
         "32.43 dB": DND,
