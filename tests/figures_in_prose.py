@@ -67,7 +67,6 @@ FIGURES: dict[str, dict[str, float | Beside | Said]] = {
         "27.45 dB": Said("the paper on FFDNet, by the lecture"),
     },
     "10_blind_and_real": {
-        "8.13 dB": noisy(100),
         "1.5 dB": Beside("ours > 1.5"),
         "8 dB": paper("bfcnn", "bsd68", "clamped_100") - paper("dncnn_b", "bsd68", "clamped_100"),
         "32.43 dB": DND,
