@@ -24,8 +24,7 @@ KNOWN = (  # harmless words of the theme
 )
 RANGE, IMAGE, TITLES = ".noise-lab input[type=range]", ".noise-lab canvas", ".noise-lab .lab-live .lab-titles"
 TALLEST = 15_000  # pixels of a chapter at 1366 wide with its solutions closed: what one reads at a sitting
-TALLER = ("10_blind_and_real", "11_inside_the_denoiser")  # are to be shortened
-LENGTHS = [path.stem for path in sorted((browser.ROOT / "book").glob("[0-9][0-9]_*.md")) if path.stem not in TALLER]
+LENGTHS = [path.stem for path in sorted((browser.ROOT / "book").glob("[0-9][0-9]_*.md"))]
 API = ("api/index", "api/ground_floor", "api/metric_learning", "api/denoising", "api/roof")
 BY_KEYBOARD = 500  # Tab presses after which something cannot be reached
 
