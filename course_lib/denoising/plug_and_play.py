@@ -91,8 +91,8 @@ class Blur:
         return observed
 
     def agree(self, observed: Tensor, near: Tensor, alpha: float) -> Tensor:
-        r"""In the Fourier domain :math:`(\bar K Z + \alpha V) / (|K|^2 + \alpha)`; as :class:`Forward`,
-        images ``(B, C, H, W)``.
+        r"""In the Fourier domain :math:`(\bar K Z + \alpha V) / (|K|^2 + \alpha)`; as
+        :class:`Forward`, images ``(B, C, H, W)``.
         """
         k = self.spectrum(observed)
         z, v = torch.fft.rfft2(observed), torch.fft.rfft2(near)

@@ -159,12 +159,14 @@ def prepare(found: Dataset | Photographs, settings: Settings, seed: int = 0) -> 
 
 
 def batch(pool: Pool, draws: Draws, settings: Settings) -> tuple[Tensor, Tensor]:
-    """(images ``(m, C, H, W)``, labels ``(m,)``): perturbed copies first, then the clean images, as in
-    Algorithm 1.
+    """(images ``(m, C, H, W)``, labels ``(m,)``): perturbed copies first, then the clean images, as
+    in Algorithm 1.
     """
     m, k = settings.batch_size, settings.copies
     count = m - k if settings.paired else m
-    clean, labels, *boxes = pool.augmented(draws, count, padding=settings.padding, flip=settings.flip)
+    clean, labels, *boxes = pool.augmented(
+        draws, count, padding=settings.padding, flip=settings.flip
+    )
     if not k:
         return clean, labels
     copies = perturbed(clean[:k], draws, settings, *(box[:k] for box in boxes))
@@ -176,8 +178,8 @@ def batch(pool: Pool, draws: Draws, settings: Settings) -> tuple[Tensor, Tensor]
 def step(
     model: nn.Module, batch: tuple[Tensor, Tensor], settings: Settings
 ) -> tuple[Tensor, dict[str, Tensor]]:
-    """The loss of a batch; the share that is classified correctly, and the mean squared distance of the
-    logits of a pair (0 without pairs): all scalars.
+    """The loss of a batch; the share that is classified correctly, and the mean squared distance of
+    the logits of a pair (0 without pairs): all scalars.
     """
     images, labels = batch
     logits = model(images)  # one pass for all, so that batch normalisation sees the mixture

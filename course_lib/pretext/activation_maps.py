@@ -101,10 +101,12 @@ def scores(model: nn.Module, images: Tensor, *, at_once: int = 100, **how) -> Te
 
 
 def evidence(class_maps: Tensor, label: int = BEFORE) -> Tensor:
-    """By how much the map of a class exceeds the largest of the others: ``(B, C, H, W)`` gives ``(B, 1, H, W)``.
+    """By how much the map of a class exceeds the largest of the others: ``(B, C, H, W)`` gives
+    ``(B, 1, H, W)``.
 
     Raises:
-        TypeError, ValueError: for anything but maps of at least two classes, or a label that is none of them.
+        TypeError, ValueError: for anything but maps of at least two classes, or a label that is
+            none of them.
     """
     checks.tensor(class_maps, "class_maps", ("B", "C", "H", "W"), of="floating", finite=False)
     label = checks.whole(label, "label", 0, class_maps.shape[1] - 1)

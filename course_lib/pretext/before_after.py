@@ -222,7 +222,9 @@ def batch(pool: LabelledPool, draws: Draws, settings: Settings) -> tuple[Tensor,
     return relit(images, settings.jitter, draws("light")), labels
 
 
-def step(model: nn.Module, batch: tuple[Tensor, Tensor], settings: Settings) -> tuple[Tensor, dict[str, Tensor]]:
+def step(
+    model: nn.Module, batch: tuple[Tensor, Tensor], settings: Settings
+) -> tuple[Tensor, dict[str, Tensor]]:
     """The loss of a batch, and the share of it that is classified correctly, both scalars."""
     images, labels = batch
     logits = model(images)

@@ -129,7 +129,9 @@ def batch(pool: LabelledPool, draws: Draws, settings: Settings) -> tuple[Tensor,
 def step(
     model: nn.Module, batch: tuple[Tensor, Tensor, Tensor], settings: Settings
 ) -> tuple[Tensor, dict[str, Tensor]]:
-    """The loss against the pseudo-masks of a batch, and the share of its pixels that they mark, both scalars."""
+    """The loss against the pseudo-masks of a batch, and the share of its pixels that they mark, both
+    scalars.
+    """
     images, foreground, labels = batch
     with torch.no_grad():
         maps = activation_maps.maps(

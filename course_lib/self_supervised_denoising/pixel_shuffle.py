@@ -19,22 +19,24 @@ from course_lib import checks
 
 
 def down(images: Tensor, stride: int) -> Tensor:
-    """Images ``(B, C, H, W)`` as their sub-images ``(B · s², C, ⌈H/s⌉, ⌈W/s⌉)``, those of one image side by side, row by row.
+    """Images ``(B, C, H, W)`` as their sub-images ``(B · s², C, ⌈H/s⌉, ⌈W/s⌉)``, those of one image
+    side by side, row by row.
 
-    Sides that are no multiples of s are continued by their last row and column. A copied pixel never comes into the sub-image of its
-    original, so that a blind spot stays one.
+    Sides that are no multiples of s are continued by their last row and column. A copied pixel never
+    comes into the sub-image of its original, so that a blind spot stays one.
 
     Raises:
         TypeError: for anything but a tensor of images, or a stride that is no number.
-        ValueError: for another number of axes, or a stride that is no whole number from 1 to the shorter side.
+        ValueError: for another number of axes, or a stride that is no whole number from 1 to the
+            shorter side.
     """
     checks.tensor(images, "images", ("B", "C", "H", "W"), finite=False)
     batch, channels, height, width = images.shape
     s = checks.whole(stride, "stride", 1)
     if s > min(height, width):
         raise ValueError(
-            f"stride = {s}, but the images have {height}×{width} pixels: a sub-image takes every {s}-th of them, so the stride can be "
-            f"{min(height, width)} at most."
+            f"stride = {s}, but the images have {height}×{width} pixels: a sub-image takes every "
+            f"{s}-th of them, so the stride can be {min(height, width)} at most."
         )
     if height % s or width % s:
         images = F.pad(images, (0, -width % s, 0, -height % s), mode="replicate")
