@@ -44,12 +44,12 @@ class Job:
 
     @property
     def notes(self) -> Path:
-        """Where the queue keeps what the checkpoint does not: the figures on the way, and that a finished run was no better."""
+        """Where the queue keeps what the checkpoint does not, which is the figures on the way, and that a finished run was no better."""
         return self.checkpoint.with_suffix(".json")
 
     @property
     def validation(self) -> str:
-        """The data set of the figures on the way: tested on, but of no published figure; best one like the training data, or embedded."""
+        """The data set of the figures on the way, tested on, but of no published figure; best one like the training data, or embedded."""
         free = [name for name in self.found[1].tests if name not in self.found[0].paper] or list(self.found[1].tests)
         like, embedded = self.found[1].data(0).words.split(", "), [name for name in free if name in data.EMBEDDED]
         return next((name for name in free if name in like), (embedded or free)[0])

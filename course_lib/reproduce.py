@@ -53,7 +53,7 @@ def work(
         say: what tells a person how it goes.
 
     Raises:
-        ValueError: for names as in :func:`jobs`, or a time that is not positive.
+        ValueError: for names as in :func:`course_lib.jobs.jobs`, or a time that is not positive.
         data.DataError: where images of a named recipe are missing, or of all; other recipes without images are left out, with a line.
         ReproduceError: where another queue works in this folder, or runs failed, when the others are done.
         terminal.Stopped: a ``KeyboardInterrupt``, where a signal ended it. All that was trained is kept.

@@ -32,7 +32,7 @@ from pathlib import Path
 from course_lib import files, project, reported
 
 FOR_THE_PAPER = ("paper", "laptop")
-"""Presets whose figures stand beside those of the paper: same network, loss and data; the second one learns in hours on a laptop."""
+"""Presets whose figures stand beside those of the paper. All but the budget and what learns sooner is the same in both."""
 
 SCHEMA = 2
 """Number of the layout described above; a record of another one is refused."""

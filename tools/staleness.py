@@ -95,6 +95,11 @@ def file_of(module: str) -> Path:
     return path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
 
 
+def alone(statement: ast.stmt) -> bool:
+    """Is a statement a string and nothing else?"""
+    return isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant) and isinstance(statement.value.value, str)
+
+
 def code_of(source: str) -> str:
     """Source without comments, docstrings and empty lines: the same text in every version of Python, unlike a dumped tree."""
     lines = source.splitlines()
@@ -108,6 +113,8 @@ def code_of(source: str) -> str:
             text = node.body[0]
             body = b"" if len(node.body) > 1 else b"..."
             spans.append((text.lineno - 1, text.col_offset, text.end_lineno - 1, text.end_col_offset, body))
+        if isinstance(node, ast.Module | ast.ClassDef):  # strings that document a name
+            spans += [(t.lineno - 1, t.col_offset, t.end_lineno - 1, t.end_col_offset, b"") for t in node.body[1:] if alone(t)]
     raw = [line.encode() for line in lines]
     for first, start, last, end, body in sorted(spans, reverse=True):
         raw[first : last + 1] = [raw[first][:start] + body + raw[last][end:]]

@@ -22,11 +22,15 @@ def of_constructor(app, what, name, obj, options, signature, return_annotation):
 def make_recipes(app):
     """Import the recipes, and all below them, at once: they check their settings by the annotations of the settings' classes.
 
-    Sphinx adds to a class that it documents the annotations of its bases, whose names the module of the class may not know.
+    Sphinx adds to a class that it documents the annotations of its bases, whose names the module of the class may not know. Settings
+    also ask whether a number is a tensor, for which the stand-in of a tensor must be a type.
     """
     from sphinx.ext.autodoc.mock import mock
 
     with mock(app.config.autodoc_mock_imports):
+        import torch
+
+        torch.Tensor = type("Tensor", (), {"__module__": "torch"})
         import course_lib.recipes  # noqa: F401
 
 

@@ -22,7 +22,7 @@ def own(asked: Request) -> Dataset:
     all images lie in folders, such as ``own/cats/1.jpg``, the first folder is the class.
 
     Raises:
-        DataError: for a folder without images, or too few for the split, and for a file that is no image.
+        course_lib.data.DataError: for a folder without images, or too few for the split, and for a file that is no image.
     """
     folder = asked.root / FOLDER
     files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in ENDINGS) if folder.is_dir() else []

@@ -46,8 +46,8 @@ def folders(path: str | Path, split: str, *, size: int = SIZE) -> Dataset:
 
     Raises:
         ValueError: for an unknown split, or a size below 16.
-        DataError: for a folder that is missing or without images of one of its classes, an image that cannot be read, or a mask that is
-            missing, superfluous, or of another size than its image.
+        course_lib.data.DataError: for a folder that is missing or without images of one of its classes, an image that cannot be
+            read, or a mask that is missing, superfluous, or of another size than its image.
     """
     if split not in PARTS:
         raise ValueError(f'split = "{split}", but it must be one of {", ".join(PARTS)}.')

@@ -66,7 +66,7 @@ class Photographs:
         """The largest box of a photograph, (top, left, bottom, right) as fractions of its sides; all zeros where it has none.
 
         Raises:
-            DataError: for a file of boxes that cannot be read.
+            course_lib.data.DataError: for a file of boxes that cannot be read.
         """
         file = self.annotations / self.files[index].parent.name / f"{self.files[index].stem}.xml"
         if not file.is_file():
@@ -96,7 +96,7 @@ def photographs(folder: str | Path, split: str) -> Photographs:
         split: ``"train"`` or ``"val"``.
 
     Raises:
-        DataError: for a folder that is missing, has no classes, or has a class without images; with what to do.
+        course_lib.data.DataError: for a folder that is missing, has no classes, or has a class without images; with what to do.
     """
     from torchvision.datasets import ImageFolder
 
@@ -211,8 +211,8 @@ def evaluate(
         at_once: photographs in memory at a time.
 
     Raises:
-        TypeError, ValueError, DataError: for numbers that there are not, a factor that does not divide the size, or files that cannot be
-            read.
+        TypeError, ValueError, course_lib.data.DataError: for numbers that there are not, a factor that does not divide the size,
+            or files that cannot be read.
     """
     chosen, right = checks.indices(indices, len(pool)), []
     for start in range(0, len(chosen), checks.whole(at_once, "at_once", 1)):

@@ -60,7 +60,7 @@ class ClassifierSettings(Plan):
 
     @property
     def layers(self) -> int:
-        """How many layers with weights the network has: 20 for n = 3."""
+        """How many layers with weights the network has, 20 for n = 3."""
         return 6 * self.blocks + 2
 
 

@@ -36,7 +36,7 @@ from course_lib.training import Plan
 Task = Literal["noise", "motion", "rain"]
 LEVELS = 3
 TEST = {"noise": 25.0, "motion": 15.0, "rain": 0.03}
-"""Strength of each task where it is tested: σ on the 0–255 scale, length of the way in pixels, share of pixels with a drop."""
+"""Strength of each task where it is tested, as σ on the 0–255 scale, length of the way in pixels, and share of pixels with a drop."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -245,7 +245,7 @@ def evaluate(
     Args:
         model: has ``restore``; in evaluation mode.
         images: uint8 ``(C, H, W)``.
-        task, strength, seed: see :func:`test_image`.
+        task, strength, seed: see :func:`course_lib.noisy_classification.restorer.test_image`.
         indices: numbers of the images to measure, None for all.
     """
     values = []

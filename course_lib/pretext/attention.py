@@ -22,7 +22,7 @@ from course_lib import checks
 
 
 def energy(features: Tensor, power: float = 1.0) -> Tensor:
-    """Attention maps ``(B, H, W)`` of activations ``(B, C, H, W)``: the sum over the channels of |F| to a power.
+    """Attention maps ``(B, H, W)`` of activations ``(B, C, H, W)``: the sum over the channels of ``|F|`` to a power.
 
     Raises:
         TypeError, ValueError: for anything but a tensor of that shape without NaN, or a power that is not positive.

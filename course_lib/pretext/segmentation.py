@@ -37,7 +37,7 @@ from course_lib.pretext import activation_maps, backgrounds, before_after
 from course_lib.rng import Draws
 
 PRIOR = 0.03
-"""The probability that a pixel is illegal, from which the training starts: from a half it would need many steps to get down to it."""
+"""The probability that a pixel is illegal, with which the training starts. From a half it would need many steps to get down to it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,8 +129,8 @@ def batch(pool: LabelledPool, draws: Draws, settings: Settings) -> tuple[Tensor,
 def step(
     model: nn.Module, batch: tuple[Tensor, Tensor, Tensor], settings: Settings
 ) -> tuple[Tensor, dict[str, Tensor]]:
-    """The loss against the pseudo-masks of a batch, and the share of its pixels that they mark, both
-    scalars.
+    """The loss against the pseudo-masks of a batch, and the share of its pixels that they mark:
+    both scalars.
     """
     images, foreground, labels = batch
     with torch.no_grad():

@@ -99,7 +99,7 @@ class Recipe:
 
     @property
     def name(self) -> str:
-        """For a person: the title up to its colon."""
+        """The title up to its colon, for a person."""
         return self.title.partition(":")[0]
 
     def folded(self, model: nn.Module) -> nn.Module:

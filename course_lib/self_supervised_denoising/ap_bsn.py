@@ -119,7 +119,7 @@ class APBSN(nn.Module):
         self.blind = Dilated(width=settings.width, modules=settings.modules, channels=settings.channels, seed=seed)
 
     def at_stride(self, noisy: Tensor, stride: int) -> Tensor:
-        """The estimate ``(B, C, H, W)`` of each pixel from the others of its sub-image at a stride."""
+        """The estimate ``(B, C, H, W)`` of each pixel from the others of its sub-image."""
         parts = pixel_shuffle.down(noisy, stride)
         estimates = common.in_tiles(self.blind, parts, radius=self.blind.reach)
         return pixel_shuffle.up(estimates, stride, noisy.shape[2:])

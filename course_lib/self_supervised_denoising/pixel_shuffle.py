@@ -22,8 +22,8 @@ def down(images: Tensor, stride: int) -> Tensor:
     """Images ``(B, C, H, W)`` as their sub-images ``(B · s², C, ⌈H/s⌉, ⌈W/s⌉)``, those of one image
     side by side, row by row.
 
-    Sides that are no multiples of s are continued by their last row and column. A copied pixel never
-    comes into the sub-image of its original, so that a blind spot stays one.
+    Sides that are no multiples of s are continued by their last row and column. A copied pixel
+    never comes into the sub-image of its original, so that a blind spot stays one.
 
     Raises:
         TypeError: for anything but a tensor of images, or a stride that is no number.
