@@ -9,9 +9,11 @@ import inspect
 
 
 def of_constructor(app, what, name, obj, options, signature, return_annotation):
-    """The signature of ``__init__`` in place of the stand-in's."""
+    """The signature of ``__init__`` in place of the stand-in's, and none of what is only a protocol."""
     from sphinx.util.inspect import stringify_signature
 
+    if what == "class" and getattr(obj, "_is_protocol", False):
+        return "", None  # nobody makes one
     if what != "class" or signature != "(*args, **kwargs)" or "__init__" not in vars(obj):
         return None
     found = inspect.signature(obj.__init__)

@@ -67,9 +67,9 @@ def on_a_laptop(paper: Preset, changes: Mapping[str, Any]) -> Preset:
     return replace(paper, settings=replace(paper.settings, **changes), needs=needs)
 
 
+# the recipes of denoising, with that preset
 RECIPES: dict[str, Recipe] = {
     name: replace(recipe, presets={**recipe.presets, "laptop": on_a_laptop(recipe.presets["paper"], CHANGES[name])})
     if name in CHANGES else recipe
     for name, recipe in DENOISERS.items()
 }  # fmt: skip
-"""The recipes of denoising, with that preset."""
