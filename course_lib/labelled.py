@@ -6,6 +6,9 @@ resumes in the middle of an epoch, and several processes share an epoch out with
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import Literal
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -13,7 +16,39 @@ from torch import Tensor
 from course_lib import checks, devices
 from course_lib.batches import to_float
 from course_lib.data import Dataset
+from course_lib.plan import Plan
 from course_lib.rng import Draws
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageSettings(Plan):
+    """What the plans of networks for small images have in common: the images, how they are augmented, and SGD with momentum."""
+
+    channels: int = 3  # of the images
+    size: int = 32  # of the images, in pixels
+    padding: int = 4  # of the random crops, in pixels; 0 for none
+    flip: bool = True  # mirror half of the images (not those of digits)
+    optimizer: Literal["adam", "sgd", "muon"] = "sgd"
+    momentum: float = 0.9
+    learning_rate: float = 0.1
+    schedule: Literal["cosine", "exponential", "drop", "late"] = "drop"
+
+    def __post_init__(self):
+        super().__post_init__()
+        self.require_at_least(channels=1, size=1, padding=0)
+
+    def require_at_least(self, **lowest: int) -> None:
+        """Raise ``ValueError`` unless each of the named settings is at least as large as is said."""
+        for name, low in lowest.items():
+            if getattr(self, name) < low:
+                raise ValueError(f"{name} = {getattr(self, name)}, but it must be at least {low}.")
+
+
+def require_pairs(images: Tensor, labels: Tensor) -> None:
+    """Raise unless ``images`` are uint8 ``(N, C, H, W)`` and ``labels`` as many integers ``(N,)``: ``TypeError``, ``ValueError``."""
+    checks.tensor(images, "images", ("N", "C", "H", "W"), of="8-bit")
+    if len(checks.tensor(labels, "labels", ("N",), of="integers")) != len(images):
+        raise ValueError(f"there are {len(images)} images, but {len(labels)} labels.")
 
 
 class LabelledPool:
@@ -32,11 +67,9 @@ class LabelledPool:
     def __init__(self, images: Tensor, labels: Tensor, classes: int):
         if isinstance(images, tuple):
             raise ValueError("images are of several sizes, but (N, C, H, W) is expected: make them of one size.")
-        checks.tensor(images, "images", ("N", "C", "H", "W"), of="8-bit")
+        require_pairs(images, labels)
         if not len(images):
             raise ValueError("there are no images to draw batches from.")
-        if checks.tensor(labels, "labels", ("N",), of="integers").shape != images.shape[:1]:
-            raise ValueError(f"there are {len(images)} images, but {len(labels)} labels.")
         classes = checks.whole(classes, "classes", 1)
         checks.labels(labels, classes)
         self.images, self.labels, self.classes = images, labels.long(), classes
@@ -47,6 +80,13 @@ class LabelledPool:
         if found.labels is None:
             raise ValueError(f"{found.name} has no labels: choose a data set that has, such as digits.")
         return cls(found.images, found.labels, classes)
+
+    def fitting(self, settings: ImageSettings) -> LabelledPool:
+        """The pool itself; ``ValueError`` unless its images have the ``channels`` and the ``size`` of the settings."""
+        if tuple(self.images.shape[1:]) != (settings.channels, settings.size, settings.size):
+            given = f"channels = {settings.channels}, size = {settings.size}"
+            raise ValueError(f"images are {tuple(self.images.shape[1:])}, but {given}: the settings must be those of the images.")
+        return self
 
     def __len__(self) -> int:
         """Number of images."""

@@ -23,6 +23,7 @@ STYLE = {
     "axes.spines.right": False,
     "axes.grid": True,
     "grid.color": "#dddddd",
+    "axes.axisbelow": True,
     "legend.frameon": False,
 }
 

@@ -35,40 +35,35 @@ from course_lib import checks, rng
 from course_lib.batches import to_float
 from course_lib.data import Dataset
 from course_lib.frozen import Frozen
-from course_lib.labelled import LabelledPool
-from course_lib.plan import Plan
+from course_lib.labelled import ImageSettings, LabelledPool, require_pairs
 from course_lib.rng import Draws
 
 Head = Literal["linear", "nonlinear", "conv"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Settings(Plan):
+class AuthorsPlan(ImageSettings):
+    """How the authors train networks and probes alike: SGD with Nesterov momentum, and a rate that falls by 5 three times."""
+
+    nesterov: bool = True
+    weight_decay: float = 5e-4
+    final_learning_rate: float = 0.0008
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings(AuthorsPlan):
     """A probe of 10 classes on features of the images of CIFAR-10."""
 
     head: Head = "nonlinear"
     fine_tuned: bool = False  # train the trunk as well, from where it is
     classes: int = 10
-    channels: int = 3  # of the images
-    size: int = 32  # of the images, in pixels
-    padding: int = 4  # of the random crops, in pixels; 0 for none
-    flip: bool = True  # mirror half of the images (not those of digits)
-    optimizer: Literal["adam", "sgd", "muon"] = "sgd"
-    nesterov: bool = True
-    momentum: float = 0.9
-    weight_decay: float = 5e-4
-    learning_rate: float = 0.1
-    final_learning_rate: float = 0.0008
-    schedule: Literal["cosine", "exponential", "drop"] = "drop"
     drop_at: tuple[float, ...] = (0.4, 0.8, 0.9)  # of the non-linear head: epochs 20, 40 and 45 of 50
 
     def __post_init__(self):
         super().__post_init__()
         if self.head not in get_args(Head):
             raise ValueError(f'head = "{self.head}", but it must be one of {", ".join(get_args(Head))}.')
-        if self.classes < 2 or self.channels < 1 or self.size < 1 or self.padding < 0:
-            numbers = f"classes = {self.classes}, channels = {self.channels}, size = {self.size}, padding = {self.padding}"
-            raise ValueError(f"{numbers}: they must be at least 2, 1, 1 and 0.")
+        self.require_at_least(classes=2)
 
 
 def head(settings: Settings, features: Sequence[int], generator: torch.Generator) -> nn.Sequential:
@@ -144,10 +139,7 @@ def prepare(found: Dataset, settings: Settings, seed: int = 0) -> LabelledPool:
     Raises:
         ValueError: for images that do not have the ``channels`` and ``size`` of the settings.
     """
-    pool = LabelledPool.of(found, settings.classes)
-    if tuple(pool.images.shape[1:]) != (settings.channels, settings.size, settings.size):
-        raise ValueError(f"images are {tuple(pool.images.shape[1:])}, but channels = {settings.channels}, size = {settings.size}.")
-    return pool
+    return LabelledPool.of(found, settings.classes).fitting(settings)
 
 
 def batch(pool: LabelledPool, draws: Draws, settings: Settings) -> tuple[Tensor, Tensor]:
@@ -187,9 +179,7 @@ def evaluate(model: nn.Module, images: Tensor, labels: Tensor, *, indices: Seque
     Raises:
         TypeError, ValueError: for images or labels of another type, shape or number, a number that no image has, or outputs with NaN.
     """
-    checks.tensor(images, "images", ("N", "C", "H", "W"), of="8-bit")
-    if len(checks.tensor(labels, "labels", ("N",), of="integers")) != len(images):
-        raise ValueError(f"there are {len(images)} images, but {len(labels)} labels.")
+    require_pairs(images, labels)
     if indices is not None:
         chosen = checks.indices(indices, len(images))
         images, labels = images[chosen], labels[chosen]

@@ -88,8 +88,9 @@ def condition(entry: results.Comparison) -> str:
     words = reported.condition(entry.metric)
     if words:
         return words.removeprefix("with noise of ").removeprefix("after ")
-    sigmas = getattr(recipes.find(entry.recipe, "paper")[1].settings, "sigma_255", ())
-    return f"σ = {sigmas[0]:g}" if sigmas and sigmas[0] == sigmas[-1] else "all"
+    sigma = getattr(recipes.find(entry.recipe, "paper")[1].settings, "sigma_255", ())
+    sigmas = set(sigma if isinstance(sigma, tuple) else (sigma,))
+    return f"σ = {sigmas.pop():g}" if len(sigmas) == 1 else "all"
 
 
 def sections(names: list[str] | None = None) -> dict[str, list[Row]]:
@@ -198,23 +199,6 @@ def gaps(names: list[str] | None = None) -> plots.Shown:
 # --- the other tables -----------------------------------------------------------------------------------------------------
 
 
-def compared(named: Mapping[str, str]):
-    """A table for a chapter: of each recipe its words, the paper's figures, and ours, or the command that makes the run.
-
-    Args:
-        named: recipe -> what it is, in words.
-
-    Raises:
-        ValueError: for a recipe that there is not.
-    """
-    rows = []
-    for recipe, words in named.items():
-        for e in entries([recipe]):
-            ours = f"not run: `{e.command}`" if e.recorded is None else f"{e.recorded:.2f}{' (short run)' if e.short else ''}"
-            rows.append([words, f"{e.paper:.2f}", ours])
-    return plots.table(["", "paper", "recorded"], rows)
-
-
 def several_seeds(metrics: Mapping[str, str] = SEEDS):
     """The records of several seeds that have these metrics, in percent: mean and 95 % interval of each."""
     rows = []
@@ -264,34 +248,49 @@ def growth(measured: dict) -> dict[int, tuple[float, float]]:
     return {side: (values["inference"], values["peak memory"]) for side, values in sorted(found.items())}
 
 
-def beside(rows: Mapping[str, str], metrics: Mapping[str, str], data: Sequence[str], presets: Sequence[str] = ("paper", "jpeg")):
-    """A table of a paper beside the recorded runs: in each cell the paper's figure, and ours with its 95 % interval.
+def beside(
+    rows: Mapping[str, str], metrics: Mapping[str, str], data: Sequence[str], presets: Sequence[str] = ("paper",), *, digits: int = 1
+):  # fmt: skip
+    """A table for a chapter: in each cell the paper's figure and ours, and in the last column the run or the command that makes it.
+
+    Ours is the mean, with its 95 % interval where there are several seeds. Where no paper has a figure, ours stands alone.
 
     Args:
         rows: what a row is called -> recipe.
         metrics: what a column is called -> metric.
         data: data sets of the figures, the paper's first.
         presets: of the runs to look for; the first that is recorded counts, and is named.
+        digits: behind the decimal point.
+
+    Raises:
+        ValueError: for a recipe that there is not.
     """
+    published = {words: next((paper[d] for d in data if d in paper), {}) for words, paper in
+                 ((words, recipes.named(recipe).paper) for words, recipe in rows.items())}  # fmt: skip
+    theirs = any(metric in figures for figures in published.values() for metric in metrics.values())
     lines = []
     for words, recipe in rows.items():
-        found = recipes.named(recipe)
         preset = next((p for p in presets if (recipe, p) in results.recorded()), None)
-        singles = results.singles(results.read(recipe, preset)) if preset else {}
-        values = next((singles[name] for name in data if name in singles), {})
-        published = next((found.paper[name] for name in data if name in found.paper), {})
+        record = results.read(recipe, preset) if preset else {}
         cells = []
         for metric in metrics.values():
-            theirs = f"{published[metric]['value']:.1f}" if metric in published else "–"
-            cells.append(f"{theirs} / {_mean(list(values.get(metric, {}).values()))}")
-        seeds = f" --seeds {found.seeds}" if found.seeds > 1 else ""
-        lines.append([words, *cells, preset or f"not run: `course train {recipe} --preset {presets[0]}{seeds} --record`"])
-    return plots.table(["paper / ours", *metrics, "our run"], lines)
+            ours = _ours(record, data, metric, digits)
+            paper = f"{published[words][metric]['value']:.{digits}f}" if metric in published[words] else "–"
+            cells.append(f"{paper} / {ours}" if theirs else ours)
+        seeds = f" --seeds {recipes.named(recipe).seeds}" if recipes.named(recipe).seeds > 1 else ""
+        short = ", short" if record.get("short") else ""
+        run = f"{preset}{short}" if preset else f"not run: `course train {recipe} --preset {presets[0]}{seeds} --record`"
+        lines.append([words, *cells, run])
+    return plots.table(["paper / ours" if theirs else "", *metrics, "our run"], lines)
 
 
-def _mean(values: list[float]) -> str:
-    """Mean and 95 % interval of several values, a single one as it is, a dash for none."""
-    if len(values) < 2:
-        return f"{values[0]:.1f}" if values else "–"
-    mean, half = results.interval(values)
-    return f"{mean:.1f} ± {half:.1f}"
+def _ours(record: Mapping, data: Sequence[str], metric: str, digits: int) -> str:
+    """The recorded figure of a metric on the first of the data sets that has it, a dash for none."""
+    name = next((d for d in data if metric in record.get("metrics", {}).get(d, {})), None)
+    if name is None:
+        return "–"
+    seeds = list(record.get("per_seed", {}).get(name, {}).get(metric, {}).values())
+    if len(seeds) < 2:
+        return f"{record['metrics'][name][metric]:.{digits}f}"
+    mean, half = results.interval(seeds)
+    return f"{mean:.{digits}f} ± {half:.{digits}f}"

@@ -188,14 +188,23 @@ def gain(before: dict, after: dict) -> tuple[float, int]:
     """(By how much a record is better than the one before, how many figures that is the mean over: those that both have.)
 
     The mean is over all metrics of all data sets, in the unit of the metrics, by the direction that
-    :func:`course_lib.reported.named` gives; (NaN, 0) for records that share no figure. Figures with more noise than either network
-    was trained for do not count: they show where a method fails, and a better run may well fail more.
+    :func:`course_lib.reported.named` gives; (NaN, 0) for records that share no figure. PSNR with more noise than either network
+    was trained for does not count: it shows where a method fails, and a better run may well fail more.
     """
     was, now = before["metrics"], after["metrics"]
-    limit = max(max(record.get("settings", {}).get("sigma_255", (math.inf,))) for record in (before, after))
-    shared = [(data, metric) for data in was for metric in was[data] if metric in now.get(data, {}) and reported.sigma_255(metric) <= limit]
+    limit = max(_strongest_noise(before), _strongest_noise(after))
+    shared = [
+        (data, metric) for data in was for metric in was[data]
+        if metric in now.get(data, {}) and (reported.named(metric).unit != "dB" or reported.sigma_255(metric) <= limit)
+    ]  # fmt: skip
     gains = [reported.gain(metric, was[data][metric], now[data][metric]) for data, metric in shared]
     return (statistics.mean(gains) if gains else math.nan), len(gains)
+
+
+def _strongest_noise(record: dict) -> float:
+    """The largest σ, on the 0–255 scale, of a record's training, whose settings have one, or a lowest and a highest; ∞ without any."""
+    sigma = record.get("settings", {}).get("sigma_255", math.inf)
+    return max(sigma) if isinstance(sigma, list | tuple) else sigma
 
 
 def best(recipe: str) -> str:

@@ -24,7 +24,6 @@ KNOWN = (  # harmless words of the theme
 )
 RANGE, IMAGE, TITLES = ".noise-lab input[type=range]", ".noise-lab canvas", ".noise-lab .lab-live .lab-titles"
 TALLEST = 15_000  # pixels of a chapter at 1366 wide with its solutions closed: what one reads at a sitting
-TALLER = ("04_rotnet", "11_inside_the_denoiser", "13_noise2void")  # are to be shortened, by up to 700 pixels
 LENGTHS = [path.stem for path in sorted((browser.ROOT / "book").glob("[0-9][0-9]_*.md"))]
 API = ("api/index", "api/ground_floor", "api/metric_learning", "api/denoising", "api/roof")
 BY_KEYBOARD = 500  # Tab presses after which something cannot be reached
@@ -366,7 +365,7 @@ def test_a_chapter_is_not_too_long(chapter, site, visit):
         page.locator("article .solution button.toggle-button").first.wait_for()
         formulas = page.locator("article .math").count()
         page.wait_for_function("n => document.querySelectorAll('article .math mjx-container svg').length >= n", arg=formulas)
-        assert page.evaluate("document.documentElement.scrollHeight") <= TALLEST + 700 * (chapter in TALLER)
+        assert page.evaluate("document.documentElement.scrollHeight") <= TALLEST
 
 
 @pytest.mark.parametrize("chapter", CHAPTERS + WITH_FIGURES)

@@ -34,12 +34,16 @@ def test_recorded_figures_are_those_of_the_record(home):
 
 
 def test_a_table_for_a_chapter(home):
-    text = reproduction.compared({"dncnn_s": "DnCNN-S", "rotnet_conv": "RotNet and a third block"}).data
+    rows = {"DnCNN-S": "dncnn_s", "RotNet and a third block": "rotnet_conv"}
+    text = reproduction.beside(rows, {"σ = 25": "psnr", "accuracy": "accuracy"}, ("bsd68", "cifar10"), digits=2).data
     record = results.read("dncnn_s")
-    assert f"| DnCNN-S | {record['paper']['bsd68']['psnr']['value']:.2f} | {record['metrics']['bsd68']['psnr']:.2f}" in text
-    assert "| RotNet and a third block | 91.16 | not run: `course train rotnet_conv --preset paper --record` |" in text
+    paper, ours = record["paper"]["bsd68"]["psnr"]["value"], record["metrics"]["bsd68"]["psnr"]
+    assert f"| DnCNN-S | {paper:.2f} / {ours:.2f} | – / – | paper{', short' if record['short'] else ''} |" in text
+    assert "| – / – | 91.16 / – | not run: `course train rotnet_conv --preset paper --record` |" in text
+    alone = reproduction.beside({"N2N": "n2v_as_n2n"}, {"σ = 25": "psnr_25"}, ("bsd68",)).data
+    assert "| N2N | – | not run: `course train n2v_as_n2n --preset paper --record` |" in alone, "no paper has a figure"
     with pytest.raises(ValueError, match="unknown recipe"):
-        reproduction.compared({"rotnet_cnv": "?"})
+        reproduction.beside({"?": "rotnet_cnv"}, {"accuracy": "accuracy"}, ("cifar10",))
 
 
 def test_every_published_figure_has_one_cell_of_the_table(home):
@@ -166,8 +170,8 @@ def test_a_paper_beside_runs_of_several_seeds(home):
     rows = {"pivot loss": "cifar_noise_pivot", "clean only": "cifar_clean"}
     metrics, sets = {"clean": "accuracy", "σ = 0.15": "accuracy_38.25"}, ("cifar10", "cifar10_jpeg")
     written((80.0, 82.0))
-    text = reproduction.beside(rows, metrics, sets).data
-    assert "| pivot loss | 90.8 / – | 81.7 / 81.0 ± 12.7 | jpeg |" in text, "t = 12.7 with one degree of freedom, s = √2"
+    text = reproduction.beside(rows, metrics, sets, ("paper", "jpeg")).data
+    assert "| pivot loss | 90.8 / – | 81.7 / 81.0 ± 12.7 | jpeg, short |" in text, "t = 12.7 with one degree of freedom, s = √2"
     assert "| clean only | 91.6 / – | 16.6 / – | not run: `course train cifar_clean --preset paper --seeds 3 --record` |" in text
     assert "| 16.6 / – |" in reproduction.beside(rows, metrics, sets, ("quick",)).data
     assert "| 49.0 / – | not run: `course train imagenet_pivot --preset paper --record` |" in reproduction.beside(

@@ -132,7 +132,7 @@ def test_logits_come_in_parts():
         (lambda: replace(SMALL, blocks=0), "blocks = 0, but it must be at least 1"),
         (lambda: replace(SMALL, classes=1), "classes = 1, but it must be at least 2"),
         (lambda: replace(SMALL, centred="all"), 'centred = "all", but it must be one of pixel, channel, none'),
-        (lambda: resnet.prepare(pictures(channels=1), SMALL), r"images are \(1, 8, 8\), but the settings say \(C, H, W\) = \(3, 8, 8\)"),
+        (lambda: resnet.prepare(pictures(channels=1), SMALL), r"images are \(1, 8, 8\), but channels = 3, size = 8"),
         (lambda: resnet.prepare(pictures(), replace(SMALL, classes=2)), "labels are 0 to 2, but there are classes = 2"),
         (lambda: resnet.prepare(replace(pictures(), labels=None), SMALL), "drawn has no labels"),
         (lambda: resnet.logits(ResNet(SMALL), 255 * torch.rand(2, 3, 8, 8)), "0–255 scale"),

@@ -250,6 +250,16 @@ def test_recorded_runs_are_listed(home):
     assert results.recorded() == [("another", "quick"), ("toy", "paper")]
 
 
+@pytest.mark.parametrize("file", sorted((project.PACKAGE.parent / "data" / "results").glob("*.json")), ids=lambda file: file.stem)
+def test_every_record_of_the_repository_can_be_compared(file):
+    """As it is where its run is made again; whatever σ its settings name, one or a lowest and a highest."""
+    entry = results.open_file(file)
+    better, figures = results.gain(entry, entry)
+    assert better == 0 and figures >= 1
+    noisy = [m for metrics in entry["metrics"].values() for m in metrics if m.startswith(("eer", "rank1", "auc", "accuracy"))]
+    assert figures >= len(noisy), "what is no PSNR counts at every noise"
+
+
 # --- several seeds --------------------------------------------------------------------------------------------------------
 
 

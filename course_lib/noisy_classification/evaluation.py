@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from course_lib import checks, noise
 from course_lib.batches import to_float
+from course_lib.labelled import require_pairs
 from course_lib.noisy_classification import resnet
 from course_lib.resolution import Enlarging, central_box, low_resolution, mixed_resolution
 
@@ -66,9 +67,7 @@ def evaluate(model: nn.Module, images: Tensor, labels: Tensor, *, indices: Seque
     Raises:
         TypeError, ValueError: as :func:`degraded`, for labels of another type or number, or outputs with NaN.
     """
-    checks.tensor(images, "images", ("N", "C", "H", "W"), of="8-bit")
-    if len(checks.tensor(labels, "labels", ("N",), of="integers")) != len(images):
-        raise ValueError(f"there are {len(images)} images, but {len(labels)} labels.")
+    require_pairs(images, labels)
     chosen = checks.indices(indices, len(images))
     said = resnet.logits(model, degraded(images, indices=chosen, **condition))
     return (100.0 * (said.argmax(1) == labels[chosen].cpu())).tolist()

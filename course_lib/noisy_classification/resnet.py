@@ -19,42 +19,30 @@ from torch import Tensor, nn
 
 from course_lib import checks, rng
 from course_lib.data import Dataset
-from course_lib.labelled import LabelledPool
-from course_lib.plan import Plan
+from course_lib.labelled import ImageSettings, LabelledPool
 
 Centred = Literal["pixel", "channel", "none"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class ClassifierSettings(Plan):
+class ClassifierSettings(ImageSettings):
     """A classifier of CIFAR-10 on the schedule of Na et al., which all methods of this part share."""
 
     # the network
     blocks: int = 3  # n of the 6n + 2 layers
     width: int = 16  # channels of the first stage; the others have twice and four times as many
-    channels: int = 3  # of the images
-    size: int = 32  # of the images, in pixels
     classes: int = 10
     centred: Centred = "pixel"  # the mean of the training images that is subtracted: of each pixel, of each channel, or none
-    # the batches
-    padding: int = 4  # of the random crops, in pixels; 0 for none
-    flip: bool = True  # mirror half of the images (not those of digits)
     # the plan
     steps: int = 94_000
     batch_size: int = 128  # m
-    optimizer: Literal["adam", "sgd", "muon"] = "sgd"
-    momentum: float = 0.9
     weight_decay: float = 1e-4
-    learning_rate: float = 0.1
     final_learning_rate: float = 1e-3  # divided by 10 at each of the drops
-    schedule: Literal["cosine", "exponential", "drop", "late"] = "drop"
     drop_at: tuple[float, ...] = (48 / 94, 72 / 94)
 
     def __post_init__(self):
         super().__post_init__()
-        for name, low in (("blocks", 1), ("width", 1), ("channels", 1), ("size", 4), ("classes", 2), ("padding", 0)):
-            if getattr(self, name) < low:
-                raise ValueError(f"{name} = {getattr(self, name)}, but it must be at least {low}.")
+        self.require_at_least(blocks=1, width=1, size=4, classes=2)
         if self.centred not in get_args(Centred):
             raise ValueError(f'centred = "{self.centred}", but it must be one of {", ".join(get_args(Centred))}.')
 
@@ -155,11 +143,7 @@ def prepare(found: Dataset, settings: ClassifierSettings, seed: int = 0) -> Labe
     Raises:
         ValueError: for images that do not have the ``channels`` and ``size`` of the settings.
     """
-    pool = LabelledPool.of(found, settings.classes)
-    expected = (settings.channels, settings.size, settings.size)
-    if tuple(pool.images.shape[1:]) != expected:
-        raise ValueError(f"images are {tuple(pool.images.shape[1:])}, but the settings say (C, H, W) = {expected}: set channels and size.")
-    return pool
+    return LabelledPool.of(found, settings.classes).fitting(settings)
 
 
 @torch.no_grad()

@@ -29,7 +29,7 @@ from course_lib.batches import ImagePool, padded, to_float
 from course_lib.data import Dataset
 from course_lib.denoising import common
 from course_lib.denoising.evaluation import chosen
-from course_lib.noise import from_255, gaussian
+from course_lib.noise import from_255, gaussian, test_noise, uniform_sigma
 from course_lib.rng import Draws
 from course_lib.training import Plan
 
@@ -148,12 +148,11 @@ class Restorer(nn.Module):
         """The estimate ``(B, C, H, W)`` of clean images from degraded ones of any size, on their device; errors as ``require_input``."""
         common.require_input(self, degraded)
         weights = next(self.parameters())
-        height, width = degraded.shape[-2:]
 
         def part(images: Tensor) -> Tensor:
             return self(padded(images.to(weights), self.multiple)).image[..., : images.shape[-2], : images.shape[-1]].to(images.device)
 
-        return common.in_tiles(part, degraded, radius=self.radius(), multiple=self.multiple)[..., :height, :width]
+        return common.in_tiles(part, degraded, radius=self.radius(), multiple=self.multiple)
 
     def radius(self) -> int:
         """How far away a pixel may lie that the result depends on: every convolution of a level counts by the size of its pixels."""
@@ -173,9 +172,8 @@ def degrade(clean: Tensor, settings: Settings, generator: torch.Generator) -> Te
         return degradations.motion_blur(clean, settings.length, from_255(settings.motion_sigma_255), generator)
     if settings.task == "rain":
         return degradations.rain(clean, settings.density, generator)
-    low, high = settings.sigma_255
-    sigma = low + (high - low) * torch.rand(len(clean), generator=generator, device=clean.device)
-    return gaussian(clean, from_255(sigma), generator, clip=False)
+    sigma = uniform_sigma(*(from_255(level) for level in settings.sigma_255), len(clean), generator)
+    return gaussian(clean, sigma, generator, clip=False)
 
 
 def test_image(clean: Tensor, task: str, number: int, *, strength: float | None = None, seed: int = 0) -> Tensor:
@@ -194,12 +192,12 @@ def test_image(clean: Tensor, task: str, number: int, *, strength: float | None 
     if task not in TEST:
         raise ValueError(f'unknown task "{task}"; there are {", ".join(TEST)}.')
     level = TEST[task] if strength is None else strength
+    if task == "noise":
+        return test_noise(clean, from_255(level), number, seed=seed)  # that of all denoisers
     generator = rng.generator(seed, number, 0, f"test of the task {task}")
     if task == "motion":
         return degradations.motion_blur(clean, (float(level), float(level)), from_255(2.0), generator)
-    if task == "rain":
-        return degradations.rain(clean, (float(level), float(level)), generator)
-    return gaussian(clean, from_255(level), generator, clip=False)
+    return degradations.rain(clean, (float(level), float(level)), generator)
 
 
 def flops(network: nn.Module, side: int = 128) -> int:

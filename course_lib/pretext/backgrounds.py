@@ -25,6 +25,7 @@ from torch import Tensor
 
 from course_lib import checks
 from course_lib.batches import to_float
+from course_lib.labelled import require_pairs
 
 THRESHOLD = 0.11
 """Difference to the empty belt, on the [0, 1] scale, from which on a pixel belongs to an object."""
@@ -100,9 +101,7 @@ def parted(images: Tensor, labels: Tensor, *, threshold: float = THRESHOLD) -> P
     Raises:
         TypeError, ValueError: as for :func:`foreground`, or for labels of another number.
     """
-    checks.tensor(images, "images", ("N", "C", "H", "W"), of="8-bit")
-    if len(checks.tensor(labels, "labels", ("N",), of="integers")) != len(images):
-        raise ValueError(f"there are {len(images)} images, but {len(labels)} labels.")
+    require_pairs(images, labels)
     mask = torch.zeros(len(images), 1, *images.shape[2:], dtype=torch.bool)
     for label in labels.unique():
         own = labels == label

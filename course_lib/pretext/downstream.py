@@ -15,6 +15,7 @@ from course_lib import checks, few_labels, probes
 from course_lib.batches import to_float
 from course_lib.data import Dataset
 from course_lib.frozen import Frozen
+from course_lib.labelled import require_pairs
 from course_lib.pretext import nin
 
 
@@ -80,9 +81,7 @@ def by_neighbours(
     Raises:
         TypeError, ValueError: for images or labels of another type, shape or number, or a number that no image has.
     """
-    checks.tensor(images, "images", ("N", "C", "H", "W"), of="8-bit")
-    if len(checks.tensor(labels, "labels", ("N",), of="integers")) != len(images):
-        raise ValueError(f"there are {len(images)} images, but {len(labels)} labels.")
+    require_pairs(images, labels)
     chosen = checks.indices(indices, len(images))
     train = known()
     queries = features(network, images[chosen], [block])[block]

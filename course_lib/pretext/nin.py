@@ -33,7 +33,7 @@ import torch
 from torch import Tensor, nn
 
 from course_lib import checks, rng
-from course_lib.plan import Plan
+from course_lib.probes import AuthorsPlan
 
 MEAN, STD = (125.3, 123.0, 113.9), (63.0, 62.1, 66.7)
 """Of the channels of CIFAR-10, on the 0–255 scale."""
@@ -42,34 +42,21 @@ Gamma = Literal["uniform", "ones"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class NINSettings(Plan):
+class NINSettings(AuthorsPlan):
     """The network of the paper, its images, and its plan: 200 epochs of 50,000 images, of which the last drops are 60, 120 and 160."""
 
     blocks: int = 4
     width: int = 192  # channels of the widest layer; the others in proportion
     initial_gamma: Gamma = "uniform"  # how γ of batch normalisation begins: as in the PyTorch of the paper's time, or at 1
-    channels: int = 3  # of the images
-    size: int = 32  # of the images, in pixels
-    padding: int = 4  # of the random crops, in pixels; 0 for none
-    flip: bool = True  # mirror half of the images (not those of digits)
     batch_size: int = 128  # images
     steps: int = 78_125  # 200 epochs of 50,000 images
-    optimizer: Literal["adam", "sgd", "muon"] = "sgd"
-    nesterov: bool = True
-    momentum: float = 0.9
-    weight_decay: float = 5e-4
-    learning_rate: float = 0.1
-    final_learning_rate: float = 0.0008
-    schedule: Literal["cosine", "exponential", "drop", "late"] = "drop"
     drop_at: tuple[float, ...] = (0.3, 0.6, 0.8)  # epochs 60, 120 and 160 of 200
 
     def __post_init__(self):
         super().__post_init__()
         if self.initial_gamma not in get_args(Gamma):
             raise ValueError(f'initial_gamma = "{self.initial_gamma}", but it must be one of {", ".join(get_args(Gamma))}.')
-        for name, low in (("blocks", 2), ("width", 2), ("channels", 1), ("size", 8), ("padding", 0)):
-            if getattr(self, name) < low:
-                raise ValueError(f"{name} = {getattr(self, name)}, but it must be at least {low}.")
+        self.require_at_least(blocks=2, width=2, size=8)
 
 
 class Normalised(nn.Module):

@@ -171,10 +171,7 @@ def prepare(data: Dataset, settings: Settings, seed: int = 0) -> LabelledPool:
     Raises:
         TypeError, ValueError: for images that are not 8-bit, of several sizes, or not of the ``channels`` and ``size`` of the settings.
     """
-    pool = LabelledPool(data.images, torch.zeros(len(data), dtype=torch.long), classes=1)
-    if tuple(pool.images.shape[1:]) != (settings.channels, settings.size, settings.size):
-        raise ValueError(f"images are {tuple(pool.images.shape[1:])}, but channels = {settings.channels}, size = {settings.size}.")
-    return pool
+    return LabelledPool(data.images, torch.zeros(len(data), dtype=torch.long), classes=1).fitting(settings)
 
 
 def batch(pool: LabelledPool, draws: Draws, settings: Settings) -> tuple[Tensor, Tensor]:

@@ -26,8 +26,7 @@ class Settings(NINSettings):
 
     def __post_init__(self):
         super().__post_init__()
-        if self.classes < 2:
-            raise ValueError(f"classes = {self.classes}, but it must be at least 2.")
+        self.require_at_least(classes=2)
 
 
 def network(settings: Settings, *, seed: int = 0) -> NIN:
