@@ -54,6 +54,7 @@ def parser() -> argparse.ArgumentParser:
     verify.add_argument("--full", action="store_true", help="all images, not the four smallest of each data set")
 
     bench = commands.add_parser("bench", help="measure speed, as ratios in one run; on a quiet machine")
+    bench.add_argument("--only", nargs="+", default=(), metavar="PART", help="such as training or inference; default all")
     bench.add_argument("--seconds", type=float, default=5.0, help="for each turn of a loop; default 5")
     bench.add_argument("--time-to", type=float, metavar="DB", help="also the time to that PSNR on Set12 at σ = 25, such as 28.5")
     bench.add_argument("--record", type=Path, metavar="FILE", help="write the measurements to this JSON file")
@@ -286,7 +287,7 @@ def _bench(options) -> int:
     sys.path.insert(0, str(tools))
     import bench
 
-    bench.main(options.seconds, options.time_to, options.record)
+    bench.main(options.seconds, options.time_to, options.record, options.only)
     return 0
 
 

@@ -159,7 +159,7 @@ def test_time_to_a_goal_doubles_the_steps_until_it_is_reached(monkeypatch):
 
 def test_the_command_prints_and_records(monkeypatch, tmp_path, capsys):
     rows = [bench.Row("something", 12.3456, "ms"), bench.Row("another", 0.5, "%")]
-    monkeypatch.setattr(bench, "measurements", lambda seconds: iter(rows))
+    monkeypatch.setattr(bench, "measurements", lambda seconds, parts: iter(rows))
     monkeypatch.setattr(bench, "time_to", lambda goal: (7.0, 400, goal + 0.1))
     file = tmp_path / "bench" / "here.json"
     assert cli.main(["bench", "--seconds", "1", "--time-to", "28.5", "--record", str(file)]) == 0
@@ -168,6 +168,14 @@ def test_the_command_prints_and_records(monkeypatch, tmp_path, capsys):
     written = json.loads(file.read_text(encoding="utf-8"))
     assert written["rows"][:2] == [{"what": "something", "value": 12.3456, "unit": "ms"}, {"what": "another", "value": 0.5, "unit": "%"}]
     assert len(written["rows"]) == 3 and {"device", "precision", "versions", "commit"} <= set(written)
+
+
+def test_one_part_is_measured_alone(monkeypatch, capsys):
+    monkeypatch.setattr(bench, "import_seconds", lambda: 0.25)
+    assert cli.main(["bench", "--only", "import"]) == 0
+    assert capsys.readouterr().out.splitlines()[1:] == ["import course_lib.denoising.dncnn, beyond import torch: 0.25 s"]
+    assert cli.main(["bench", "--only", "speed"]) == 1
+    assert "there is no part speed to measure: choose from training, masking" in capsys.readouterr().err
 
 
 def test_without_the_repository_the_command_says_where_it_is(monkeypatch, tmp_path, capsys):

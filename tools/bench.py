@@ -15,7 +15,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
@@ -27,7 +27,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 import plain_loop as public
-from course_lib import batches, data, devices, files, noise, project, recipes, results, rng, terminal, training, widgets
+from course_lib import batches, data, devices, files, noise, project, recipes, results, rng, terminal, training
 from course_lib.denoising import dncnn, ffdnet
 from course_lib.metric_learning import distances, gallery, triplet
 from course_lib.noisy_classification import pixel_regularisation, resnet
@@ -133,9 +133,10 @@ def classifying(seconds: float):
     pool = pixel_regularisation.prepare(found, settings).to(devices.default())
 
     def ours(steps: int) -> float:
-        plan = replace(settings, steps=steps)
+        plan = replace(settings, steps=steps, compile=False)
         return trained(resnet.ResNet(plan), pool, plan, pixel_regularisation)
 
+    ours(5)  # the first one also prepares the kernels
     steps = max(5, round(seconds * 5 / ours(5)))
     fast, plain = in_turns(lambda: ours(steps), lambda: plain_classifier(replace(settings, steps=steps), found))
     yield Row("ResNet-20, pivot loss: training", steps * settings.batch_size / fast, "images/s")
@@ -303,7 +304,7 @@ def gallery_seconds(templates: int = 100_000, dimension: int = 128) -> float:
 
 def of_rotations(steps: int) -> tuple[float, float]:
     """Seconds for so many steps of RotNet's quick network by ``fit``, and as public code makes them: medians of turns."""
-    settings = replace(recipes.RECIPES["rotnet"].presets["quick"].settings, steps=steps, log_every=50)
+    settings = replace(recipes.RECIPES["rotnet"].presets["quick"].settings, steps=steps, log_every=50, compile=False)
     images = data.load("digits_on_photos", "train")
     pool = rotation.prepare(images, settings).to(devices.default())
 
@@ -329,17 +330,17 @@ def import_seconds() -> float:
     return statistics.median(float(subprocess.check_output([sys.executable, "-c", code])) for _ in range(ROUNDS))
 
 
-def measurements(seconds: float):
-    """Every measurement, as :class:`Row`; ``seconds`` is about how long one turn of a loop takes."""
-    precision = devices.precision("auto")
+def training_rows(seconds: float):
+    """DnCNN, quick and full, beside other loops."""
     photos = data.load("photos", "train").images
     quick, paper = (recipes.RECIPES["dncnn_s"].presets[name].settings for name in ("quick", "paper"))
-
+    precision = devices.precision("auto")
     rate = matrix_product_rate(precision)
     yield Row(f"matrix product, {precision}", rate / 1e9, "GFLOP/s")
     for title, settings in (("quick network, 8×32", quick), ("DnCNN-S, 17×64", paper)):
-        settings = replace(settings, steps=5, batch_size=min(settings.batch_size, 32), scales=(1.0,), log_every=50)
+        settings = replace(settings, steps=5, batch_size=min(settings.batch_size, 32), scales=(1.0,), log_every=50, compile=False)
         pool = dncnn.prepare(photos, settings).to(devices.default())
+        bare_loop(settings, pool, precision=precision, channels_last=True)  # the first one also prepares the kernels
         once = bare_loop(settings, pool, precision=precision, channels_last=True) / settings.steps
         settings = replace(settings, steps=max(5, round(seconds / once)))
         ours, bare, float32, plain = in_turns(
@@ -356,8 +357,15 @@ def measurements(seconds: float):
         memory = in_a_fresh_process(training_memory, settings, precision)
         yield Row(f"{title}: peak memory of training {settings.batch_size} patches", memory / 1e6, "MB")
 
-    masked = replace(recipes.RECIPES["n2v"].presets["quick"].settings, scales=(1.0,), optimizer="adam", batch_size=32, steps=5)
+
+def masking_rows(seconds: float):
+    """Noise2Void beside a loop as public code writes it, and its masks alone."""
+    photos = data.load("photos", "train").images
+    masked = replace(
+        recipes.RECIPES["n2v"].presets["quick"].settings, scales=(1.0,), optimizer="adam", batch_size=32, steps=5, compile=False
+    )
     noisy = noise2void.prepare(photos, masked).to(devices.default())
+    trained(UNet(masked), noisy, masked, noise2void)  # the first one also prepares the kernels
     once = trained(UNet(masked), noisy, masked, noise2void) / masked.steps
     masked = replace(masked, steps=max(5, round(seconds / once)))
     stored = [noise.gaussian(batches.to_float(photo)[None], noise.from_255(25), rng.generator(0, i, 0, "bench"), clip=False)[0]
@@ -368,8 +376,10 @@ def measurements(seconds: float):
     ours, by_loop = in_turns(partial(seconds_of_masks, patches, paper_masks), partial(seconds_of_masks_by_loop, patches, paper_masks))
     yield Row("masks of 32 patches of 64×64: a loop over pixels takes", by_loop / ours, "times as long as ours")
 
-    yield from classifying(seconds)
 
+def inference_rows(seconds: float):
+    """How time and memory grow with the image."""
+    precision = devices.precision("auto")
     for side in SIZES:
         time_taken, memory = in_a_fresh_process(inference, "DnCNN-S", side, precision)
         yield Row(f"DnCNN-S, {side}×{side}: inference", 1000 * time_taken, "ms")
@@ -380,7 +390,12 @@ def measurements(seconds: float):
         yield Row(f"512×512, {way}: DnCNN-S takes", slow / fast, "times as long as FFDNet")
     yield Row("FFDNet, 512×512: peak memory", in_a_fresh_process(inference, "FFDNet", 512, precision)[1] / 1e6, "MB")
 
-    held_out = data.load("photos", "test")
+
+def slider_rows(seconds: float):
+    """How long a reader waits for a picture."""
+    from course_lib import widgets  # needs IPython, which a machine for training may lack
+
+    quick, held_out = recipes.RECIPES["dncnn_s"].presets["quick"].settings, data.load("photos", "test")
     for title, settings in (("quick network", quick), ("DnCNN-S", dncnn.Settings(batch_norm=False))):
         for side in (128, 256):
             photo = batches.square(held_out.image("camera"), side)
@@ -393,19 +408,53 @@ def measurements(seconds: float):
                 times.append(time.perf_counter() - began)
             yield Row(f"slider move at {side}×{side}, {title}", 1000 * statistics.median(times), "ms")
 
-    ours, plain = of_rotations(max(5, round(5 * seconds)))
+
+def rotation_rows(seconds: float):
+    """RotNet beside a loop as public code writes it."""
+    of_rotations(5)  # the first one also prepares the kernels
+    once = of_rotations(5)[0] / 5
+    ours, plain = of_rotations(max(5, round(seconds / once)))
     yield Row("RotNet, quick network: public-style loop takes", plain / ours, "times as long as fit")
 
+
+def metric_learning_rows(seconds: float):
+    """Losses over all pairs of a batch, and a gallery of many people."""
     if importlib.util.find_spec("pytorch_metric_learning"):
         for name, losses in mining().items():
             ours, theirs = in_turns(*(partial(seconds_of_loss, loss) for loss in losses))
             yield Row(f"{name} of 64 people × 4, loss and gradient: pytorch-metric-learning takes", theirs / ours, "times as long as ours")
     yield Row("gallery of 100,000 templates of 128 dimensions: one query", 1000 * gallery_seconds(), "ms")
+
+
+def import_rows(seconds: float):
+    """What the library adds to the start of a program."""
     yield Row("import course_lib.denoising.dncnn, beyond import torch", import_seconds(), "s")
 
 
-def main(seconds: float, goal: float | None = None, record: Path | None = None) -> None:
-    """Print every measurement; with ``goal`` also the time to that PSNR, with ``record`` write all to that JSON file."""
+PARTS: dict[str, Callable[[float], Iterator[Row]]] = {
+    "training": training_rows, "masking": masking_rows, "classifying": classifying, "inference": inference_rows, "slider": slider_rows,
+    "rotation": rotation_rows, "metric_learning": metric_learning_rows, "import": import_rows,
+}  # fmt: skip
+
+
+def measurements(seconds: float, parts: Iterable[str] = ()) -> Iterator[Row]:
+    """The measurements of the named parts, or of all; ``seconds`` is about how long one turn of a loop takes.
+
+    Nothing is compiled, also where ``fit`` would: that takes longer than a turn, and once.
+
+    Raises:
+        ValueError: for a part that there is not.
+    """
+    chosen = list(parts) or list(PARTS)
+    unknown = [part for part in chosen if part not in PARTS]
+    if unknown:
+        raise ValueError(f"there is no part {', '.join(unknown)} to measure: choose from {', '.join(PARTS)}.")
+    for part in chosen:
+        yield from PARTS[part](seconds)
+
+
+def main(seconds: float, goal: float | None = None, record: Path | None = None, parts: Iterable[str] = ()) -> None:
+    """Print the measurements of :data:`PARTS`; with ``goal`` also the time to that PSNR, with ``record`` write all to that JSON file."""
     about = {
         "device": devices.describe(devices.default()), "precision": devices.precision("auto"),
         "versions": results.versions(), "commit": project.commit(),
@@ -414,7 +463,7 @@ def main(seconds: float, goal: float | None = None, record: Path | None = None) 
         files.require_writable(record)  # before the measurements, which take minutes
     print(", ".join(f"{key} {value}" for key, value in about.items() if key in ("device", "precision")))
     rows = []
-    for row in measurements(seconds):
+    for row in measurements(seconds, parts):
         print(row)
         rows.append(row)
     if goal is not None:
