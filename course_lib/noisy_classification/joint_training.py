@@ -219,12 +219,18 @@ def batch(pool: LabelledPool, draws: Draws, settings: Settings) -> tuple[Tensor,
     return noisy, target, clean, labels
 
 
-def step(model: nn.Module, batch: tuple[Tensor, Tensor, Tensor, Tensor], settings: Settings) -> tuple[Tensor, dict[str, Tensor]]:
-    """The loss; the share that is classified correctly, and the PSNR in dB of all denoised images together: all scalars."""
+def step(
+    model: nn.Module,
+    batch: tuple[Tensor, Tensor, Tensor, Tensor],
+    settings: Settings,
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """The loss; the share that is classified correctly, and the PSNR in dB of all images: scalars."""
     noisy, target, clean, labels = batch
     denoised, logits = model(noisy)
-    of_label, of_image = (settings.weight_label, settings.weight_image) if settings.trained == "denoiser" else (1.0, 0.0)
-    terms = []  # a term without weight is left out: its gradient of zeros would cost as much as any other
+    of_label, of_image = settings.weight_label, settings.weight_image
+    if settings.trained == "classifier":
+        of_label, of_image = 1.0, 0.0
+    terms = []  # one without weight is left out: a gradient of zeros costs as much as any other
     if of_label:
         terms.append(of_label * F.cross_entropy(logits, labels))
     if of_image:
