@@ -104,6 +104,10 @@ FIGURES: dict[str, dict[str, float | Beside | Said]] = {
         "16 %": 100 * ap_bsn.Settings().replaced,
         "12 dB": 39.43 - 27.68,  # DANet and Noise2Void on SIDD, of the paper on AP-BSN
     },
+    "16_joint_training": {
+        "1 dB": Beside("label_only[0] < image_only[0] - 1"),
+        "23.0 dB": Beside("round(-10 * log10(0.5 / 100), 1) == 23.0"),
+    },
     "reproduction": {"95 %": INTERVAL, "0.02 dB": Said("the tolerance of course verify")},
 }
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 
 from torch import Tensor
 
-from course_lib import plots
+from course_lib import plots, results
 
 
 def verdicts(image: Tensor, said: Mapping[str, Tensor], label: int, classes: tuple[str, ...] | list[str]):
@@ -38,3 +39,46 @@ def verdicts_in_words(said: Mapping[str, Tensor], label: int, classes: tuple[str
         best = int(logits.argmax())
         words.append(f"{name} says {classes[best]}, {'right' if best == label else 'wrong'}")
     return "; ".join(words)
+
+
+def trade_off(points: Mapping[str, Mapping[str, tuple[float, float]]]):
+    """Accuracy against PSNR: a line through the points of each series in their order, named beside them. A figure to show.
+
+    Args:
+        points: name of a series -> name of a point -> (PSNR in dB, accuracy in percent). A series without points is left out.
+
+    Raises:
+        ValueError: for no points at all.
+    """
+    if not any(points.values()):
+        raise ValueError("there are no points to draw: give {series: {point: (psnr, accuracy)}}.")
+    drawn, axis = plots.figure(7, 3.9)
+    there = {name: series for name, series in points.items() if series}
+    for (name, series), marker in zip(there.items(), itertools.cycle("osD^vP"), strict=False):
+        [line] = axis.plot(*zip(*series.values(), strict=True), marker=marker, ms=5.5, lw=1.5, label=name)
+        for label, place in series.items():
+            axis.annotate(label, place, (5, 5), textcoords="offset points", fontsize=8.5, color=line.get_color())
+    axis.margins(0.12)
+    axis.set(xlabel="PSNR of what the classifier sees (dB)", ylabel="correct, of 100")
+    axis.legend(fontsize=9, frameon=plots.STYLE["legend.frameon"])
+    return drawn
+
+
+def recorded(rows: Mapping[str, str], preset: str, data: str, sigma_255: float) -> dict[str, tuple[float, float]]:
+    """What is recorded of cascades, for :func:`trade_off`: name of a point -> (PSNR in dB, accuracy in percent), without what was not run.
+
+    Args:
+        rows: name of a point -> recipe.
+        preset: of the runs.
+        data: the data set that they were tested on.
+        sigma_255: of the test's noise, on the 0–255 scale.
+
+    Raises:
+        results.RecordError: for a damaged record.
+    """
+    found = {}
+    for name, recipe in rows.items():
+        if (recipe, preset) in results.recorded():
+            measured = results.read(recipe, preset)["metrics"][data]
+            found[name] = (measured[f"psnr_{sigma_255:g}"], measured[f"accuracy_{sigma_255:g}"])
+    return found
