@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from course_lib import noise, recipes, recording, results, rng, runs, training
 from course_lib.data import Dataset
 from course_lib.frozen import Frozen
-from course_lib.noisy_classification import evaluation, logit_distillation, pixel_regularisation, student_teacher
+from course_lib.noisy_classification import evaluation, figures, logit_distillation, pixel_regularisation, student_teacher
 from course_lib.noisy_classification.resnet import ClassifierSettings, ResNet, ResNet18
 from course_lib.recipes.distillation import RECIPES
 from course_lib.results import RecordError
@@ -228,6 +228,32 @@ def test_measures_are_those_of_the_student():
         assert student_teacher.evaluate(model, shown.images, shown.labels, sigma=sigma, indices=[7, 2]) == [right[7], right[2]]
 
 
+# --- the picture of features ----------------------------------------------------------------------------------------------
+
+
+def test_the_plane_keeps_most_of_the_scatter():
+    """Against the eigenvectors of the covariance; and points of a plane keep their distances."""
+    means = torch.randn(6, 4, dtype=torch.float64, generator=seeded()) * torch.tensor([5.0, 0.1, 3.0, 0.2])
+    centre, axes = figures.plane(means)
+    values, vectors = torch.linalg.eigh(torch.cov(means.T))
+    assert torch.allclose((axes.T @ vectors[:, [3, 2]]).abs(), torch.eye(2).double(), atol=1e-9)
+    assert torch.allclose(centre, means.sum(0) / 6) and (axes.gather(0, axes.abs().argmax(0, keepdim=True)) > 0).all()
+    flat = torch.randn(5, 2, dtype=torch.float64, generator=seeded(1)) @ torch.randn(2, 7, dtype=torch.float64, generator=seeded(2))
+    centre, axes = figures.plane(flat)
+    assert torch.allclose(torch.cdist((flat - centre) @ axes, (flat - centre) @ axes), torch.cdist(flat, flat), atol=1e-6)
+
+
+def test_feature_spaces_show_who_is_where():
+    means = torch.randn(3, 4, generator=seeded())
+    points = {"one": torch.randn(1, 4, generator=seeded(1)), "many": torch.randn(9, 4, generator=seeded(2))}
+    drawn = figures.feature_spaces({"left": figures.Space(means, points), "right": figures.Space(means, {"one": points["one"]})}, "abc")
+    left, right = drawn.axes
+    assert [text.get_text() for text in left.texts] == list("abc") and left.get_title() == "left"
+    assert [len(cloud.get_offsets()) for cloud in left.collections] == [1, 9] and len(right.collections) == 1
+    centre, axes = figures.plane(means)
+    assert torch.allclose(torch.tensor(left.collections[1].get_offsets().tolist()), (points["many"] - centre) @ axes, atol=1e-5)
+
+
 # --- wrong input ----------------------------------------------------------------------------------------------------------
 
 
@@ -251,6 +277,8 @@ def test_measures_are_those_of_the_student():
         (lambda: student_teacher.consistency((), ()), "features of the student have the shapes"),
         (lambda: logit_distillation.divergence(torch.zeros(2, 5), torch.zeros(2, 5), 0), "temperature = 0, but it must be above 0"),
         (lambda: logit_distillation.divergence(torch.zeros(2, 5), torch.zeros(2, 7), 1.0), r"are \(2, 5\), the teacher's \(2, 7\)"),
+        (lambda: figures.plane(torch.zeros(2, 5)), r"means are \(2, 5\), but at least three points of at least two coordinates"),
+        (lambda: figures.plane(torch.zeros(5)), r"means are \(5,\), but at least three points"),
         (lambda: student_teacher.evaluate(student(), pictures().images, pictures().labels[:3]), "there are 20 images, but 3 labels"),
     ],
 )
