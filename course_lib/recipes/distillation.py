@@ -35,7 +35,7 @@ def student(title: str, teacher: str = "", *, method: ModuleType = student_teach
             settings = method.Settings(**{**vars(settings), "steps": longer * settings.steps})
         needs = {"teacher": Source(recipe=TEACHERS[teacher], preset=name)} if teacher else {}
         presets[name] = Preset(settings=settings, data=labelled(on), tests={on: Labelled(metrics=CONDITIONS)}, needs=needs)
-    return Recipe(title=title, method=method, network=method.Student, presets=presets, seeds=3)
+    return Recipe(title=title, chapter="17_distillation", method=method, network=method.Student, presets=presets, seeds=3)
 
 
 RECIPES: dict[str, Recipe] = {
