@@ -73,7 +73,9 @@ def feature_spaces(spaces: Mapping[str, Space], classes: tuple[str, ...] | list[
     drawn, axes = plots.figure(8.2, 3.6, ncols=len(spaces), squeeze=False)
     for axis, (title, space) in zip(axes[0], spaces.items(), strict=True):
         centre, directions = plane(space.means)
-        for name, (x, y) in zip(classes, ((space.means - centre) @ directions).tolist(), strict=True):
+        means = ((space.means - centre) @ directions).tolist()
+        axis.update_datalim(means)  # texts do not widen the axes
+        for name, (x, y) in zip(classes, means, strict=True):
             axis.text(x, y, name, color="#666666", fontsize=13, ha="center", va="center")
         for number, (name, features) in enumerate(space.points.items()):
             x, y = ((features - centre) @ directions).T.tolist()
@@ -83,5 +85,6 @@ def feature_spaces(spaces: Mapping[str, Space], classes: tuple[str, ...] | list[
         axis.set_title(title, fontsize=10)
         axis.set(xticks=[], yticks=[])
         axis.margins(0.1)
+        axis.autoscale_view()
         axis.legend(fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.02))
     return drawn
