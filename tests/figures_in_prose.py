@@ -108,6 +108,7 @@ FIGURES: dict[str, dict[str, float | Beside | Said]] = {
         "1 dB": Beside("label_only[0] < image_only[0] - 1"),
         "23.0 dB": Beside("round(-10 * log10(0.5 / 100), 1) == 23.0"),
     },
+    "17_distillation": {"95 %": INTERVAL},
     "reproduction": {"95 %": INTERVAL, "0.02 dB": Said("the tolerance of course verify")},
 }
 
