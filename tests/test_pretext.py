@@ -293,6 +293,8 @@ def test_recipes_of_few_labels():
             assert list(found.presets) == (["quick", "paper", "jpeg"] if count <= 400 else ["paper", "jpeg"]), "as many as there are"
             full = recipes.RECIPES["nin_supervised" if name == "supervised" else "rotnet_conv"].presets["paper"].settings
             assert found.presets["paper"].settings.steps == full.steps, "few labels mean no shorter training"
+    budgets = {recipes.budget(recipes.find(f"few20_{name}", "quick")[1].settings) for name in ("supervised", "rotnet", "tuned", "random")}
+    assert len(budgets) == 1, "from scratch, too, sees as many images"
     tuned, frozen = (recipes.find(f"few20_{name}", "paper")[1].settings for name in ("tuned", "rotnet"))
     assert tuned == replace(frozen, fine_tuned=True) and tuned.head == "conv"
 
