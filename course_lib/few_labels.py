@@ -16,6 +16,7 @@ and numbers of labels, and was not chosen on test images.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -88,17 +89,28 @@ class Probe:
         self.known, self.queries = (((one - mean) / std).cpu().double() for one in (known, queries))
         self.labels, self.truth = labels.cpu(), truth.cpu()
 
-    def accuracy(self, per_class: int, *, seed: int = 0, number: int = 0) -> float:
-        """Percent of the test images that are classified correctly after one :func:`draw`; errors as there."""
-        chosen = draw(self.labels, per_class, seed=seed, number=number)
+    def answers(self, chosen: Tensor) -> Tensor:
+        """The classes ``(Q,)`` that test images get where the images of the numbers ``chosen`` have labels.
+
+        Raises:
+            TypeError, ValueError: for numbers that no training image has, or none.
+        """
+        chosen = torch.tensor(checks.indices(chosen, len(self.known), "chosen"), dtype=torch.long)
+        if not len(chosen):
+            raise ValueError("chosen is empty: at least one image needs a label.")
         known, names = self.known[chosen], self.labels.unique()
         targets = torch.where(self.labels[chosen, None] == names, 1.0, -1.0).double()
         middle, offset = known.mean(0), targets.mean(0)
         known = known - middle
-        gram = known @ known.T  # the weights lie in the span of the features: as many unknowns as labelled images
+        # the weights lie in the span of the features: as many unknowns as labelled images
+        gram = known @ known.T
         gram.diagonal().add_(self.regularisation * known.shape[1])
         weights = known.T @ torch.linalg.solve(gram, targets - offset)
-        answers = names[((self.queries - middle) @ weights + offset).argmax(1)]
+        return names[((self.queries - middle) @ weights + offset).argmax(1)]
+
+    def accuracy(self, per_class: int, *, seed: int = 0, number: int = 0) -> float:
+        """Percent of the test images that :meth:`answers` classifies correctly after one :func:`draw`; errors as there."""
+        answers = self.answers(draw(self.labels, per_class, seed=seed, number=number))
         return 100 * (answers == self.truth).double().mean().item()
 
     def accuracies(self, per_class: int, *, draws: int = 20, seed: int = 0) -> np.ndarray:
@@ -117,3 +129,31 @@ def paired(ours: Sequence[float], rivals: Sequence[float]) -> tuple[float, float
     if len(ours) != len(rivals):
         raise ValueError(f"there are {len(ours)} values of ours, but {len(rivals)} of the rival's: compare the same draws.")
     return interval([float(a) - float(b) for a, b in zip(ours, rivals, strict=True)])
+
+
+def crossing(counts: Sequence[int], ours: Sequence[float], rivals: Sequence[float]) -> float | None:
+    """With how many labels a class the rival overtakes: where two curves cross, which are straight over the logarithm of K.
+
+    Args:
+        counts: K, rising, at least 1.
+        ours, rivals: accuracies ``(len(counts),)``, both for every K.
+
+    Returns:
+        The K of the last crossing after which the rival stays ahead; the first K where it is ahead everywhere, None where it is not
+        ahead at the last.
+
+    Raises:
+        ValueError: for no K, for such that do not rise or lie below 1, or other numbers of accuracies.
+    """
+    if not counts or counts[0] < 1 or any(a >= b for a, b in zip(counts, counts[1:], strict=False)):
+        raise ValueError(f"counts = {tuple(counts)}: give one or more rising numbers of labels a class, from 1.")
+    if not len(counts) == len(ours) == len(rivals):
+        raise ValueError(f"there are {len(counts)} counts, but {len(ours)} and {len(rivals)} accuracies: each curve needs one for every K.")
+    lead = [float(a) - float(b) for a, b in zip(ours, rivals, strict=True)]
+    if not lead[-1] < 0:
+        return None
+    last = max((i for i, ahead in enumerate(lead) if ahead >= 0), default=None)
+    if last is None:
+        return float(counts[0])
+    share = lead[last] / (lead[last] - lead[last + 1])
+    return math.exp(math.log(counts[last]) + share * math.log(counts[last + 1] / counts[last]))
