@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -25,6 +26,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from course_lib import checks, rng
+from course_lib.data import Dataset
 
 PARTS = 4  # in a row and in a column, over which features are averaged
 REGULARISATION = 1.0  # λ: as strong as one image's features
@@ -60,6 +62,14 @@ def draw(labels: Tensor, per_class: int, *, seed: int = 0, number: int = 0) -> T
     order = torch.randperm(len(labels), generator=rng.generator(seed, number, 0, "few labels"))
     mixed = labels[order]
     return torch.cat([order[(mixed == name).nonzero().flatten()[:per_class]] for name in names])
+
+
+def labelled(found: Dataset, per_class: int, *, seed: int = 0, number: int = 0) -> Dataset:
+    """The images of a data set that one :func:`draw` gives a label, ``per_class`` of each class, as a data set; errors as there."""
+    chosen = draw(found.labels, per_class, seed=seed, number=number)
+    names = tuple(found.names[i] for i in chosen.tolist())
+    source = f"{found.source}; {per_class} of each class have a label, draw {seed}"
+    return replace(found, images=found.images[chosen], labels=found.labels[chosen], names=names, source=source)
 
 
 class Probe:

@@ -31,11 +31,7 @@ def with_labels(name: str, per_class: int) -> Callable[[int], Split]:
     """``per_class`` images of each class of a data set to train on, drawn by the seed, and all its test images."""
 
     def train(seed: int) -> Dataset:
-        found = data.load(name, "train")
-        chosen = few_labels.draw(found.labels, per_class, seed=seed)
-        names = tuple(found.names[i] for i in chosen.tolist())
-        source = f"{found.source}; {per_class} of each class have a label, draw {seed}"
-        return replace(found, images=found.images[chosen], labels=found.labels[chosen], names=names, source=source)
+        return few_labels.labelled(data.load(name, "train"), per_class, seed=seed)
 
     return lambda seed: Split(name, lambda: train(seed), lambda asked: data.load(asked, "test"))
 
@@ -53,6 +49,7 @@ def from_scratch(per_class: int) -> Recipe:
         return Preset(settings=settings, data=split, tests={DATA[preset]: Labelled(metrics={"accuracy": probes.evaluate})})
 
     return Recipe(
+        chapter="05_few_labels",
         title=f"NIN of three blocks, trained with {per_class} labels a class",
         method=supervised, network=supervised.network, presets=presets(per_class, make),
         paper=of_survey(SURVEY[per_class][0]), seeds=5, ships=False,
@@ -75,6 +72,7 @@ def probed(per_class: int, trunk: str, title: str, *, fine_tuned: bool = False, 
         return probe_preset(settings, Source(recipe=trunk, preset=preset), split, [DATA[preset]])
 
     return Recipe(
+        chapter="05_few_labels",
         title=f"{title}, {per_class} labels a class",
         method=probes, network=downstream.probe, presets=presets(per_class, make),
         paper=of_survey(accuracy) if accuracy else {}, seeds=5, ships=False,
