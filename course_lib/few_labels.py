@@ -64,9 +64,9 @@ def draw(labels: Tensor, per_class: int, *, seed: int = 0, number: int = 0) -> T
     return torch.cat([order[(mixed == name).nonzero().flatten()[:per_class]] for name in names])
 
 
-def labelled(found: Dataset, per_class: int, *, seed: int = 0, number: int = 0) -> Dataset:
+def labelled(found: Dataset, per_class: int, *, seed: int = 0) -> Dataset:
     """The images of a data set that one :func:`draw` gives a label, ``per_class`` of each class, as a data set; errors as there."""
-    chosen = draw(found.labels, per_class, seed=seed, number=number)
+    chosen = draw(found.labels, per_class, seed=seed)
     names = tuple(found.names[i] for i in chosen.tolist())
     source = f"{found.source}; {per_class} of each class have a label, draw {seed}"
     return replace(found, images=found.images[chosen], labels=found.labels[chosen], names=names, source=source)
