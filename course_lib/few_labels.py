@@ -100,12 +100,13 @@ class Probe:
         self.labels, self.truth = labels.cpu(), truth.cpu()
 
     def answers(self, chosen: Tensor) -> Tensor:
-        """The classes ``(Q,)`` that test images get where the images of the numbers ``chosen`` have labels.
+        """The classes ``(Q,)`` of the test images, where training images ``chosen`` have labels.
 
         Raises:
             TypeError, ValueError: for numbers that no training image has, or none.
         """
-        chosen = torch.tensor(checks.indices(chosen, len(self.known), "chosen"), dtype=torch.long)
+        numbers = checks.indices(chosen, len(self.known), "chosen")
+        chosen = torch.tensor(numbers, dtype=torch.long)
         if not len(chosen):
             raise ValueError("chosen is empty: at least one image needs a label.")
         known, names = self.known[chosen], self.labels.unique()
