@@ -105,6 +105,13 @@ def singles(record: dict) -> dict[str, dict[str, dict[str, float]]]:
     return {**record.get("per_image", {}), **record.get("per_seed", {})}
 
 
+def of_seeds(record: Mapping, data: str, metric: str) -> list[float]:
+    """A figure of a record, of every seed; one value where there was one training, none where the record does not have the figure."""
+    seeds = record.get("per_seed", {}).get(data, {}).get(metric, {})
+    whole = record.get("metrics", {}).get(data, {})
+    return list(seeds.values()) or ([whole[metric]] if metric in whole else [])
+
+
 def interval(values: Sequence[float], confidence: float = 0.95, *, overlap: float = 0.0) -> tuple[float, float]:
     r"""Mean of n values, and the half width of its confidence interval, :math:`t_{n-1} \, s \sqrt{1/n + \rho}`.
 

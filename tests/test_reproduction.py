@@ -33,6 +33,13 @@ def test_recorded_figures_are_those_of_the_record(home):
     assert recorded == {(d, "psnr"): record["metrics"][d]["psnr"] for d in ("bsd68", "set12")}
 
 
+def test_the_command_of_a_run_has_its_seeds():
+    assert reproduction.command("rotnet", "jpeg") == "course train rotnet --preset jpeg --record"
+    assert reproduction.command("few20_tuned", "paper") == "course train few20_tuned --preset paper --seeds 5 --record"
+    with pytest.raises(ValueError, match="few21_tuned"):
+        reproduction.command("few21_tuned", "paper")
+
+
 def test_a_table_for_a_chapter(home):
     rows = {"DnCNN-S": "dncnn_s", "RotNet and a third block": "rotnet_conv"}
     text = reproduction.beside(rows, {"σ = 25": "psnr", "accuracy": "accuracy"}, ("bsd68", "cifar10"), digits=2).data

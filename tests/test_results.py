@@ -298,6 +298,13 @@ def test_paired_differences():
             results.paired(ours, other, "digits", "accuracy")
 
 
+def test_a_figure_of_every_seed():
+    several = {"metrics": {"digits": {"accuracy": 2.0, "other": 5.0}}, "per_seed": {"digits": {"accuracy": {"seed 0": 1.0, "seed 1": 3.0}}}}
+    assert results.of_seeds(several, "digits", "accuracy") == [1.0, 3.0] and results.of_seeds(several, "digits", "other") == [5.0]
+    lacking = [(several, "mnist", "accuracy"), (several, "digits", "psnr"), ({}, "digits", "psnr")]
+    assert all(results.of_seeds(*asked) == [] for asked in lacking)
+
+
 # --- what schema 2 adds ---------------------------------------------------------------------------------------------------
 
 
