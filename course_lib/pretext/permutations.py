@@ -44,7 +44,7 @@ def _all(tiles: int) -> Tensor:
 
 
 def everything(tiles: int) -> Tensor:
-    """All orders of ``tiles`` tiles, lexicographically: ``(tiles!, tiles)`` integers.
+    """All orders of ``tiles`` tiles, lexicographically: ``(N, tiles)`` integers for N = tiles!.
 
     Raises:
         TypeError, ValueError: for a number of tiles outside of 2 to 9.
