@@ -68,6 +68,12 @@ def greedy(count: int, tiles: int = 9, *, criterion: Criterion = "minimum", seed
     count = checks.whole(count, "count", 1, math.factorial(tiles))
     if criterion not in get_args(Criterion):
         raise ValueError(f'criterion = "{criterion}", but it must be one of {", ".join(get_args(Criterion))}.')
+    return _all(tiles)[list(_greedy(count, tiles, criterion, seed))].long()
+
+
+@cache  # a set of 100 takes a second, and each network and evaluation asks for the same one
+def _greedy(count: int, tiles: int, criterion: Criterion, seed: int) -> tuple[int, ...]:
+    """Numbers of the permutations that are chosen, in the lexicographic order of all."""
     candidates, draws = _all(tiles), rng.generator(seed, 0, 0, "permutations")
     by_place = candidates.T.contiguous()  # (tiles, tiles!): nine long rows are compared faster than 362,880 short ones
     smallest = torch.full((len(candidates),), tiles, dtype=torch.int32)
@@ -80,7 +86,7 @@ def greedy(count: int, tiles: int = 9, *, criterion: Criterion = "minimum", seed
         worth[chosen] = -1  # by the sum one could be taken twice
         best = (worth == worth.max()).nonzero()[:, 0]
         chosen.append(int(best[torch.randint(len(best), (1,), generator=draws)]))
-    return candidates[chosen].long()
+    return tuple(chosen)
 
 
 def random(count: int, tiles: int = 9, *, seed: int = 0) -> Tensor:
