@@ -1,4 +1,4 @@
-"""Pretext tasks: tiles and their places, puzzles, views, holes; what closes their shortcuts; and their recipes."""
+"""Pretext tasks: tiles and their places, puzzles, views, holes, colours; what closes their shortcuts; and their recipes."""
 
 import itertools
 import math
@@ -12,7 +12,7 @@ import torch
 from course_lib import data, probes, recipes, rng, runs, training
 from course_lib.batches import to_float, to_uint8
 from course_lib.data import Dataset
-from course_lib.pretext import autoencoder, contrastive, jigsaw, lens, nin, patch_position, permutations, tiles
+from course_lib.pretext import autoencoder, colourisation, contrastive, exemplar, jigsaw, lens, nin, patch_position, permutations, tiles
 from course_lib.pretext.pink_noise import pink_noise
 from course_lib.recipes import pretext_tasks
 
@@ -23,6 +23,8 @@ METHODS = {
     jigsaw: jigsaw.Settings(**OF_TILES, permutations=5, puzzles=2),
     contrastive: contrastive.Settings(**NET, size=16, embedding=8),
     autoencoder: autoencoder.Settings(**NET, size=16, code=6, padding=2),
+    colourisation: colourisation.Settings(**NET, size=16, padding=2),
+    exemplar: exemplar.Settings(**NET, size=16, classes=8),
 }
 
 
@@ -406,6 +408,115 @@ def test_what_is_given_and_what_counts(task):
         assert torch.equal(given, autoencoder.filled(images, counted)) and 0 < counted.float().mean() < 0.25
 
 
+# --- colourisation --------------------------------------------------------------------------------------------------------
+
+
+def test_lab_is_that_of_scikit_image_and_back():
+    from skimage import color
+
+    images = rand(2, 3, 20, 20, dtype=torch.float64) ** 2
+    theirs = np.stack([color.rgb2lab(image.permute(1, 2, 0).numpy()).transpose(2, 0, 1) for image in images])
+    np.testing.assert_allclose(colourisation.lab(images).numpy(), theirs, atol=2e-3)
+    torch.testing.assert_close(colourisation.srgb(colourisation.lab(images)), images, atol=2e-4, rtol=0)
+    ends = torch.tensor([0.0, 1.0]).view(2, 1, 1, 1).expand(2, 3, 1, 1)
+    assert colourisation.lab(ends).flatten(1)[:, 0].tolist() == pytest.approx([0, 100], abs=1e-3)
+
+
+def test_bins_are_those_of_the_colours_of_a_screen():
+    centres = colourisation.bins()
+    assert len(centres.unique(dim=0)) == len(centres) and not (centres % 10).any()
+    found = colourisation.lab(rand(1, 3, 100, 100, seed=3))[0, 1:].flatten(1).T
+    assert torch.cdist(found, centres).amin(1).max() <= math.hypot(5, 5) + 1e-4, "every colour is in a bin"
+    images = torch.cat([torch.full((len(centres), 1), 50.0), centres], 1).view(-1, 3, 1, 1)
+    inside = (colourisation.lab(colourisation.srgb(images))[:, 1:, 0, 0] - centres).abs().amax(1) < 1
+    assert 100 < inside.sum() < len(centres), "not all of them at one brightness"
+
+
+def test_soft_targets_against_a_loop():
+    centres, ab = colourisation.bins().double(), 40 * rand(6, 2, dtype=torch.float64) - 20
+    nearest, share = colourisation.soft_targets(ab, centres)
+    for n in range(6):
+        distances = sorted((math.dist(ab[n].tolist(), c.tolist()), q) for q, c in enumerate(centres))[:5]
+        assert {q for _, q in distances} == set(nearest[n].tolist()) and distances[0][1] == nearest[n, 0]
+        parts = [math.exp(-(d**2) / 50) for d, _ in distances]
+        assert share[n].tolist() == pytest.approx([p / sum(parts) for p in parts], abs=1e-9)
+
+
+def test_rebalancing_against_a_loop():
+    frequency = torch.tensor([0.7, 0.2, 0.1, 0.0], dtype=torch.float64)
+    weight = colourisation.rebalancing(frequency, 0.5)
+    plain = [1 / (0.5 * p + 0.5 / 3) if p else 0 for p in frequency.tolist()]
+    mean = sum(p * w for p, w in zip(frequency.tolist(), plain, strict=True))
+    assert weight.tolist() == pytest.approx([w / mean for w in plain], abs=1e-12)
+    assert (frequency * weight).sum().item() == pytest.approx(1) and weight[3] == 0 and weight[2] > weight[0]
+    assert colourisation.rebalancing(frequency, 1.0)[:3].tolist() == pytest.approx([1, 1, 1]), "a uniform one changes nothing"
+
+
+def test_the_loss_of_colours_against_a_loop():
+    centres, weights = colourisation.bins().double(), rand(len(colourisation.bins()), dtype=torch.float64)
+    logits, ab = rand(3, len(centres), 2, 2, dtype=torch.float64), 60 * rand(3, 2, 2, 2, dtype=torch.float64) - 30
+    ab[1] = 3.0  # a gray image, which does not count
+    total = 0.0
+    for b, y, x in itertools.product((0, 2), range(2), range(2)):
+        nearest, share = colourisation.soft_targets(ab[b, :, y, x][None], centres)
+        log = logits[b, :, y, x].log_softmax(0)
+        total -= weights[nearest[0, 0]] * sum(s * log[q] for q, s in zip(nearest[0], share[0], strict=True))
+    assert colourisation.loss(logits, ab, centres, weights).item() == pytest.approx(total.item() / 12, abs=1e-9)
+
+
+def test_the_annealed_mean_lies_between_the_mean_and_the_mode():
+    centres = torch.tensor([[60.0, 40.0], [20.0, -60.0]])
+    logits = torch.tensor([0.6, 0.4]).log().view(1, 2, 1, 1)
+    for temperature, expected in ((1.0, 0.6), (0.38, 1 / (1 + (2 / 3) ** (1 / 0.38))), (0.01, 1.0)):
+        colour = colourisation.annealed_mean(logits, centres, temperature).flatten()
+        torch.testing.assert_close(colour, expected * centres[0] + (1 - expected) * centres[1], atol=1e-3, rtol=0)
+
+
+def test_a_network_takes_its_weights_from_the_images_and_sees_no_colour():
+    settings, found = METHODS[colourisation], drawn()
+    model, pool = colourisation.network(settings), colourisation.prepare(found, settings)
+    colourisation.before_training(model, pool, settings)
+    ab = colourisation.parts(to_float(found.images)).permute(0, 2, 3, 1).reshape(-1, 2)
+    nearest, share = colourisation.soft_targets(ab, model.centres)
+    frequency = torch.zeros(len(model.centres))
+    for bins, parts in zip(nearest.tolist(), share.tolist(), strict=True):
+        for q, p in zip(bins, parts, strict=True):
+            frequency[q] += p / len(ab)
+    torch.testing.assert_close(model.weights, colourisation.rebalancing(frequency, 0.5), atol=1e-2, rtol=1e-3)
+    gray, _ = colourisation.batch(pool, rng.Draws(), settings)
+    assert torch.equal(gray[:, 0], gray[:, 1]) and torch.equal(gray[:, 0], gray[:, 2])
+
+
+# --- exemplar -------------------------------------------------------------------------------------------------------------
+
+
+def test_surrogate_classes_are_images_with_edges():
+    found = drawn(40)
+    images = found.images.clone()
+    images[::2] = 128
+    settings = METHODS[exemplar]
+    pool = exemplar.prepare(replace(found, images=images), settings, seed=3)
+    assert pool.labels.tolist() == list(range(8)) and exemplar.gradients(pool.images).min() > 0, "bare walls are never drawn"
+    assert not torch.equal(pool.images, exemplar.prepare(replace(found, images=images), settings, seed=4).images)
+    image = images[1].double() / 255
+    slope = ((image[:, 1:] - image[:, :-1]) ** 2).mean() + ((image[..., 1:] - image[..., :-1]) ** 2).mean()
+    assert exemplar.gradients(images[1:2]).item() == pytest.approx(slope.item(), rel=1e-5)
+
+
+def test_movements_of_an_exemplar():
+    images = to_float(drawn(4, side=16).images)
+    still = replace(METHODS[exemplar], shift=0.0, smallest=1.0, largest=1.0, angle=0.0)
+    torch.testing.assert_close(exemplar.moved(images, still, gen()), images, atol=1e-5, rtol=0)
+    dot = torch.zeros(300, 1, 33, 33)
+    dot[..., 15:18, 15:18] = 1
+    shifted = exemplar.moved(dot, replace(still, shift=0.2), gen())[:, 0]
+    at = torch.arange(33.0)
+    column = (shifted.sum(1) * at).sum(1) / shifted.sum((1, 2)) - 16
+    assert column.abs().max() <= 0.2 * 33 + 0.1 and column.min() < -5 and column.max() > 5
+    large = exemplar.moved(dot, replace(still, largest=1.4, smallest=1.4), gen())
+    assert large.sum((1, 2, 3)).mean().item() == pytest.approx(9 * 1.4**2, rel=0.05), "enlarged, not shrunk"
+
+
 # --- every method ---------------------------------------------------------------------------------------------------------
 
 
@@ -422,22 +533,20 @@ def test_it_trains_and_resumes_bit_for_bit(method, tmp_path):
     training.fit(rest, pool, method, replace(settings, log_every=1), seed=1, progress=False, checkpoint=file, resume=True)
     assert all(torch.equal(a, b) for a, b in zip(whole.state_dict().values(), rest.state_dict().values(), strict=True))
     inputs = method.batch(pool, rng.Draws(), settings)
-    seen = inputs[:1] if method is autoencoder else (inputs[:2] if method is patch_position else inputs)
-    seen = (inputs,) if method is contrastive else seen
-    if method is jigsaw:
-        seen = (inputs[0], rest.orders[inputs[1]])
+    seen = (inputs,) if method is contrastive else inputs[:1]
+    if method in (patch_position, jigsaw):
+        seen = (inputs[0], inputs[1] if method is patch_position else rest.orders[inputs[1]])
     compiled = torch.compile(rest, fullgraph=True, backend="eager")
     torch.testing.assert_close(compiled(*seen), rest(*seen))
 
 
-@pytest.mark.parametrize("method", [patch_position, jigsaw, autoencoder], ids=lambda method: method.__name__.rpartition(".")[2])
-@pytest.mark.parametrize("kind", ["kept", "dropped", "denoising"])
-def test_the_figure_of_an_image_is_its_own(method, kind):
-    settings = METHODS[method]
-    if method is autoencoder:
-        settings = replace(settings, task="denoising" if kind == "denoising" else "inpainting")
-    elif kind == "dropped":
-        settings = replace(settings, colour="dropped")
+@pytest.mark.parametrize(
+    ("method", "changes"),
+    [(patch_position, {}), (patch_position, {"colour": "dropped"}), (jigsaw, {}), (jigsaw, {"colour": "projected"}), (colourisation, {}),
+     *((autoencoder, {"task": task}) for task in ("autoencoder", "denoising", "inpainting"))],
+)  # fmt: skip
+def test_the_figure_of_an_image_is_its_own(method, changes):
+    settings = replace(METHODS[method], **changes)
     model, images = method.network(settings).eval(), drawn().images
     everything = method.evaluate(model, images, settings)
     assert len(everything) == 10 and np.isfinite(everything).all()
@@ -489,6 +598,7 @@ def test_recipes_train_and_are_measured(name, preset, monkeypatch, tmp_path):
     monkeypatch.setattr(data, "load", lambda asked, split=None, **how: tiny(asked, split))
     found, chosen = recipes.find(name, preset)
     changes = {"width": "4", "blocks": "2", "batch_size": "4", "steps": "2", "precision": "32-true"}
+    changes |= {"classes": "16"} if name == "exemplar" else {}
     model, *_ = runs.train(name, preset, changes=changes, checkpoint=tmp_path / "run.ckpt")
     for asked, benchmark in chosen.tests.items():
         figures = benchmark.figures(tiny(asked, "test"), found.folded(model), count=4)
@@ -563,6 +673,23 @@ SOME = torch.zeros(2, 3, dtype=torch.long)
         (lambda: autoencoder.filled(rand(2, 3, 8, 8), torch.zeros(2, 1, 4, 4, dtype=torch.bool)), r"holes \(2, 1, 4, 4\) do not fit"),
         (lambda: autoencoder.loss(rand(2, 3, 8, 8), rand(2, 3, 8, 8), torch.zeros(2, 1, 4, 4, dtype=torch.bool)), "do not fit"),
         (lambda: autoencoder.blocks(1, 4, gen()), "size = 4, but it must be at least 8"),
+        (lambda: colourisation.Settings(channels=1), "channels = 1: colours cannot be learnt from gray images"),
+        (lambda: colourisation.Settings(size=30), "size = 30: it must be a multiple of 4"),
+        (lambda: colourisation.Settings(uniform=2.0), "uniform = 2, but it must lie in 0 to 1"),
+        (lambda: colourisation.Settings(temperature=0.0), "temperature = 0, but it must be above 0"),
+        (lambda: colourisation.lab(rand(2, 1, 8, 8)), "images have 1 channels, but colours are three"),
+        (lambda: colourisation.srgb(rand(2, 1, 8, 8)), "but L, a and b are three"),
+        (lambda: colourisation.soft_targets(rand(3, 3), colourisation.bins()), r"ab is \(3, 3\), but \(N, 2\) is expected"),
+        (lambda: colourisation.rebalancing(torch.tensor([0.5, 0.6]), 0.5), "frequency has the sum 1.1"),
+        (lambda: colourisation.annealed_mean(rand(1, 4, 2, 2), colourisation.bins(), 0.4), "do not fit"),
+        (lambda: colourisation.annealed_mean(rand(1, 4, 2, 2), rand(4, 2), 0), "temperature = 0, but it must be above 0"),
+        (lambda: colourisation.prepare(drawn(channels=1), METHODS[colourisation]), r"images are \(1, 16, 16\), but channels = 3"),
+        (lambda: exemplar.Settings(classes=1), "classes = 1, but it must be at least 2"),
+        (lambda: exemplar.Settings(smallest=2.0), "smallest = 2.0, largest = 1.4: factors of the size are positive"),
+        (lambda: exemplar.Settings(padding=4), "padding = 4: images are moved already"),
+        (lambda: exemplar.Settings(channels=1), "images without colours have none to change"),
+        (lambda: exemplar.prepare(drawn(5), METHODS[exemplar]), "classes = 8, but there are 5 images"),
+        (lambda: exemplar.prepare(drawn(side=20), METHODS[exemplar]), r"images are \(3, 20, 20\), but channels = 3, size = 16"),
         (lambda: autoencoder.evaluate(autoencoder.network(AE).eval(), drawn().images[0], AE), r"\(N, C, H, W\) is expected"),
     ],
 )

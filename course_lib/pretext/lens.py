@@ -28,7 +28,8 @@ FAINT = 0.01
 """Standard deviation of the noise in a dropped channel, as a part of the kept channel's."""
 
 
-def _require_colour(images: Tensor, name: str = "images") -> None:
+def require_colour(images: Tensor, name: str = "images") -> None:
+    """Raise ``TypeError``, ``ValueError`` unless ``images`` are floating-point ``(B, 3, H, W)`` on the [0, 1] scale."""
     checks.require_images(images, name)
     if images.shape[1] != 3:
         raise ValueError(f"{name} have {images.shape[1]} channels, but colours are three: take images in colour.")
@@ -51,7 +52,7 @@ def aberrated(images: Tensor, magnification: Sequence[float] = (1.01, 1.0, 1.01)
         TypeError: for integer images.
         ValueError: for images without three channels or with odd sides, or magnifications that are not three positive numbers.
     """
-    _require_colour(images)
+    require_colour(images)
     if any(side % 2 for side in images.shape[-2:]):
         raise ValueError(f"images are {tuple(images.shape[-2:])}, but even sides are needed: they are halved.")
     factors = [checks.number(one, "magnification", 0, 100, inside=True) for one in magnification]
@@ -73,7 +74,7 @@ def projected(images: Tensor) -> Tensor:
     Raises:
         TypeError, ValueError: for integer images, or images without three channels.
     """
-    _require_colour(images)
+    require_colour(images)
     axis = images.new_tensor(AXIS)
     matrix = torch.eye(3, device=images.device, dtype=images.dtype) - torch.outer(axis, axis) / axis.dot(axis)
     return torch.einsum("bchw,cd->bdhw", images, matrix)
@@ -89,7 +90,7 @@ def dropped(images: Tensor, generator: torch.Generator) -> Tensor:
     Raises:
         TypeError, ValueError: for integer images, or images without three channels.
     """
-    _require_colour(images)
+    require_colour(images)
     channel = torch.randint(3, (len(images),), generator=generator, device=images.device)
     kept = images[torch.arange(len(images), device=images.device), channel][:, None]
     mean, std = kept.mean((2, 3), keepdim=True), kept.std((2, 3), keepdim=True, correction=0)
@@ -100,6 +101,6 @@ def dropped(images: Tensor, generator: torch.Generator) -> Tensor:
 
 def gray(images: Tensor) -> Tensor:
     """Images ``(B, 3, H, W)`` with their luminance (BT.601) in all three channels, in the same shape; errors as :func:`projected`."""
-    _require_colour(images)
+    require_colour(images)
     weights = images.new_tensor([0.299, 0.587, 0.114]).view(1, 3, 1, 1)
     return (images * weights).sum(1, keepdim=True).expand_as(images)

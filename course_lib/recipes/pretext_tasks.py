@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 
 from torch import Tensor, nn
 
-from course_lib.pretext import autoencoder, contrastive, jigsaw, patch_position
+from course_lib.pretext import autoencoder, colourisation, contrastive, exemplar, jigsaw, patch_position
 from course_lib.recipes.base import Measure, Preset, Recipe
 from course_lib.recipes.pretext import DATA, QUICK, nearest, parts_of, probed
 from course_lib.recipes.probes import Labelled
@@ -62,6 +62,8 @@ RECIPES: dict[str, Recipe] = {
     "autoencoder": task("Autoencoder", autoencoder, "psnr", quick=REBUILT),
     "denoising_autoencoder": task("Denoising autoencoder", autoencoder, "psnr", quick=REBUILT, task="denoising"),
     "inpainting": task("Inpainting: context encoder without an adversary", autoencoder, "psnr", quick=REBUILT, task="inpainting"),
+    "colourisation": task("Colourisation", colourisation, "psnr", quick={}),
+    "exemplar": task("Exemplar: every image a class of its own", exemplar, None, quick=dict(padding=0, classes=1000)),
 }  # fmt: skip
 
 TRUNKS = {name: recipe.name for name, recipe in RECIPES.items()} | {"nin_random": "untrained NIN"}  # the rival of all of them
