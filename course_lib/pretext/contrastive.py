@@ -89,20 +89,25 @@ network = Network
 
 
 def nt_xent(first: Tensor, second: Tensor, temperature: float) -> Tensor:
-    """The mean of NT-Xent over the 2N views of N images: a scalar. All vectors equal give ln(2N − 1), one image alone gives 0.
+    """The mean of NT-Xent over the 2N views of N images: a scalar.
+
+    All vectors equal give ln(2N − 1), and one image alone gives 0.
 
     Args:
         first, second: vectors of the two views, ``(N, d)``; their lengths do not matter.
         temperature: τ.
 
     Raises:
-        TypeError, ValueError: for tensors of other kinds, of two shapes, or a temperature that is not positive.
+        TypeError, ValueError: for tensors of other kinds, of two shapes, or a temperature that is
+            not positive.
     """
     for value, name in ((first, "first"), (second, "second")):
         checks.tensor(value, name, ("N", "d"), of="floating", finite=False)
     if first.shape != second.shape:
-        raise ValueError(f"first {tuple(first.shape)} and second {tuple(second.shape)} differ: each image has two views.")
-    scores = similarities(torch.cat([first, second])) / checks.number(temperature, "temperature", 0, inside=True)
+        shapes = f"first {tuple(first.shape)} and second {tuple(second.shape)}"
+        raise ValueError(f"{shapes} differ: each image has two views.")
+    temperature = checks.number(temperature, "temperature", 0, inside=True)
+    scores = similarities(torch.cat([first, second])) / temperature  # −∞ of a view to itself
     return F.cross_entropy(scores, partners(len(first), scores.device))
 
 
@@ -139,24 +144,25 @@ def recoloured(images: Tensor, strength: float, changed: float, gray: float, gen
     checks.require_images(images)
     for name, value in (("strength", strength), ("changed", changed), ("gray", gray)):
         checks.number(value, name, 0, 1)
+    lens.require_colour(images)
     uniform = torch.rand(6, len(images), 1, 1, 1, generator=generator, device=images.device).to(images)
     brightness, contrast, saturation = (1 + 0.8 * strength * (2 * uniform[:3] - 1)).clamp(min=0)
     turn = 2 * math.pi * 0.2 * strength * (2 * uniform[3] - 1)
-    found = (images * brightness).clamp(0, 1)
-    mean = lens.gray(found).mean((1, 2, 3), keepdim=True)
-    found = (mean + contrast * (found - mean)).clamp(0, 1)
-    without = lens.gray(found)
-    found = without + saturation * _turned(found - without, turn)
-    found = torch.where(uniform[4] < changed, found.clamp(0, 1), images)
+    found = (images * brightness).clamp_(0, 1)
+    mean = (found.mean((2, 3)) @ found.new_tensor(lens.LUMINANCE)).view(-1, 1, 1, 1)
+    found = torch.addcmul(mean * (1 - contrast), found, contrast).clamp_(0, 1)
+    found = torch.bmm(_colours(saturation.view(-1, 1, 1), turn.view(-1, 1, 1)), found.flatten(2)).view(images.shape)
+    found = torch.where(uniform[4] < changed, found.clamp_(0, 1), images)
     return torch.where(uniform[5] < gray, lens.gray(found), found)
 
 
-def _turned(colours: Tensor, angle: Tensor) -> Tensor:
-    """Colours ``(B, 3, H, W)`` turned about (1, 1, 1) by angles ``(B, 1, 1, 1)``, by Rodrigues' formula."""
-    red, green, blue = colours.unbind(1)
-    across = torch.stack([blue - green, red - blue, green - red], 1) / math.sqrt(3)
-    along = colours.mean(1, keepdim=True)
-    return colours * angle.cos() + across * angle.sin() + along * (1 - angle.cos())
+def _colours(saturation: Tensor, angle: Tensor) -> Tensor:
+    """Matrices ``(B, 3, 3)`` that turn colours about (1, 1, 1), by Rodrigues' formula, and stretch them about their gray values."""
+    eye, ones = (made(3, 3).to(angle) for made in (torch.eye, torch.ones))
+    gray = ones * angle.new_tensor(lens.LUMINANCE)
+    across = angle.new_tensor([[0, -1, 1], [1, 0, -1], [-1, 1, 0]]) / math.sqrt(3)
+    turn = angle.cos() * eye + angle.sin() * across + (1 - angle.cos()) * ones / 3
+    return gray + saturation * turn @ (eye - gray)
 
 
 def prepare(data: Dataset, settings: Settings, seed: int = 0) -> LabelledPool:

@@ -21,6 +21,9 @@ from torch import Tensor
 
 from course_lib import checks
 
+LUMINANCE = (0.299, 0.587, 0.114)
+"""How bright red, green and blue are (BT.601)."""
+
 AXIS = (-1.0, 2.0, -1.0)
 """From magenta to green, in red, green and blue."""
 
@@ -102,5 +105,5 @@ def dropped(images: Tensor, generator: torch.Generator) -> Tensor:
 def gray(images: Tensor) -> Tensor:
     """Images ``(B, 3, H, W)`` with their luminance (BT.601) in all three channels, in the same shape; errors as :func:`projected`."""
     require_colour(images)
-    weights = images.new_tensor([0.299, 0.587, 0.114]).view(1, 3, 1, 1)
-    return (images * weights).sum(1, keepdim=True).expand_as(images)
+    red, green, blue = images.split(1, dim=1)
+    return (LUMINANCE[0] * red + LUMINANCE[1] * green + LUMINANCE[2] * blue).expand_as(images)
