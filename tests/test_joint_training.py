@@ -76,6 +76,13 @@ def test_the_label_reaches_the_denoiser_through_the_classifier():
     with_other_labels = [joint.step(model.eval(), (*[torch.rand(6, 3, 8, 8, generator=seeded(i)) for i in range(3)], c), settings)[0]
                          for c in (torch.zeros(6).long(), torch.ones(6).long())]  # fmt: skip
     assert torch.equal(*with_other_labels), "without its weight the label does not matter"
+    reached = []
+    model.classifier.network.head.register_full_backward_hook(lambda *_: reached.append(1))
+    images = [torch.rand(6, 3, 8, 8, generator=seeded(i)) for i in range(3)]
+    joint.step(model, (*images, torch.zeros(6).long()), settings)[0].backward()
+    assert not reached, "and no gradient is computed through the classifier"
+    joint.step(model, (*images, torch.zeros(6).long()), replace(settings, weight_label=1.0))[0].backward()
+    assert reached
 
 
 def test_a_denoiser_begins_as_the_identity_and_keeps_the_size():
