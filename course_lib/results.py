@@ -132,6 +132,22 @@ def interval(values: Sequence[float], confidence: float = 0.95, *, overlap: floa
     return statistics.mean(values), quantile * statistics.stdev(values) * math.sqrt(1 / len(values) + overlap)
 
 
+def paired(record: dict, rival: dict, data: str, metric: str, confidence: float = 0.95) -> tuple[float, float]:
+    """By how much a record of several seeds is above another one: mean over the seeds that both have, and half width of its interval.
+
+    Where a seed gives both the same start and the same images, what it does to both is no part of the difference, so that this
+    interval is narrower than those of the two means.
+
+    Raises:
+        ValueError: for fewer than two seeds that both have.
+    """
+    ours, theirs = (one.get("per_seed", {}).get(data, {}).get(metric, {}) for one in (record, rival))
+    shared = [seed for seed in ours if seed in theirs]
+    if len(shared) < 2:
+        raise ValueError(f"{data}.{metric}: the two records share {len(shared)} seeds, but an interval needs at least two.")
+    return interval([ours[seed] - theirs[seed] for seed in shared], confidence)
+
+
 def check(record: dict) -> None:
     """Raise ``RecordError`` unless the record is complete, and each metric is known, measured by something, and the mean of its values."""
     if not isinstance(record, dict):

@@ -104,6 +104,7 @@ FIGURES: dict[str, dict[str, float | Beside | Said]] = {
         "16 %": 100 * ap_bsn.Settings().replaced,
         "12 dB": 39.43 - 27.68,  # DANet and Noise2Void on SIDD, of the paper on AP-BSN
     },
+    "17_distillation": {"95 %": INTERVAL},
     "reproduction": {"95 %": INTERVAL, "0.02 dB": Said("the tolerance of course verify")},
 }
 

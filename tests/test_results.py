@@ -284,6 +284,20 @@ def test_interval_of_too_little(values, confidence):
         results.interval(values, confidence)
 
 
+def test_paired_differences():
+    """What a seed does to both is no part of the difference; a seed that only one has does not count."""
+
+    def of(*values, first=0):
+        return {"per_seed": {"digits": {"accuracy": {f"seed {i + first}": value for i, value in enumerate(values)}}}}
+
+    ours, rival = of(80.0, 90.0, 70.0, 10.0), of(79.0, 88.0, 69.5)
+    assert results.paired(ours, rival, "digits", "accuracy") == results.interval([1.0, 2.0, 0.5])
+    assert results.paired(rival, ours, "digits", "accuracy", 0.5)[0] == pytest.approx(-3.5 / 3)
+    for other in (of(80.0, first=3), {"metrics": {}}):
+        with pytest.raises(ValueError, match=r"digits\.accuracy: the two records share [01] seeds, but an interval needs at least two"):
+            results.paired(ours, other, "digits", "accuracy")
+
+
 # --- what schema 2 adds ---------------------------------------------------------------------------------------------------
 
 

@@ -10,6 +10,7 @@ from course_lib.recipes import (
     ap_bsn,
     before_after,
     blind_spots,
+    distillation,
     few_labels,
     laptop,
     metric_learning,
@@ -33,6 +34,7 @@ PARTS = (
     pretext,
     few_labels,
     noisy_classification,
+    distillation,
     restoration,
 )
 RECIPES: dict[str, Recipe] = {name: recipe for part in PARTS for name, recipe in part.RECIPES.items()}
