@@ -265,8 +265,12 @@ def test_a_probe_of_the_shipped_network(home):
     assert written["about"]["needs"]["trunk"]["recipe"] == "rotnet" and 0 <= written["metrics"]["digits_on_photos"]["accuracy"] <= 100
     shipped = runs.shipped("rotnet", "quick")
     assert torch.equal(model.trunk.network[1][0].weight, shipped.blocks[0][0].weight)
-    with pytest.raises(results.RecordError):
-        runs.train("random_conv", "quick", changes=changes)
+
+
+def test_a_network_that_is_needed_and_missing_is_named_before_any_image_is_loaded(home, monkeypatch):
+    monkeypatch.setattr(data, "load", lambda *_, **__: pytest.fail("images were loaded"))
+    with pytest.raises(results.RecordError, match="weights of nin_random, .* run `course train nin_random --preset quick --record` first"):
+        runs.train("random_conv", "quick")
 
 
 def test_few_labels_are_drawn_by_the_seed_and_paired(home, monkeypatch):
@@ -289,6 +293,8 @@ def test_recipes_of_few_labels():
             assert list(found.presets) == (["quick", "paper", "jpeg"] if count <= 400 else ["paper", "jpeg"]), "as many as there are"
             full = recipes.RECIPES["nin_supervised" if name == "supervised" else "rotnet_conv"].presets["paper"].settings
             assert found.presets["paper"].settings.steps == full.steps, "few labels mean no shorter training"
+    budgets = {recipes.budget(recipes.find(f"few20_{name}", "quick")[1].settings) for name in ("supervised", "rotnet", "tuned", "random")}
+    assert len(budgets) == 1, "from scratch, too, sees as many images"
     tuned, frozen = (recipes.find(f"few20_{name}", "paper")[1].settings for name in ("tuned", "rotnet"))
     assert tuned == replace(frozen, fine_tuned=True) and tuned.head == "conv"
 

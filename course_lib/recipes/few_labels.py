@@ -23,6 +23,7 @@ SURVEY = {  # K -> accuracy on CIFAR-10 of the supervised NIN, and of RotNet wit
 }  # fmt: skip
 """By Qi and Luo, *Small Data Challenges in Big Data Era*, 2019, Table 1, as 100 less the error: the paper has them in a figure only."""
 
+FAIR_QUICK = {**QUICK, "batch_size": QUICK_PROBE["batch_size"], "steps": QUICK_PROBE["steps"]}  # from scratch: as many images as a probe
 MOST = {"digits_on_photos": 400}  # images of a class, where they are fewer than 5,000
 
 
@@ -48,7 +49,7 @@ def from_scratch(per_class: int) -> Recipe:
     """The NIN of three blocks, with K labels a class and nothing else."""
 
     def make(preset: str, split: Callable[[int], Split]) -> Preset:
-        settings = supervised.Settings(**(QUICK if preset == "quick" else {}))
+        settings = supervised.Settings(**(FAIR_QUICK if preset == "quick" else {}))
         return Preset(settings=settings, data=split, tests={DATA[preset]: Labelled(metrics={"accuracy": probes.evaluate})})
 
     return Recipe(
