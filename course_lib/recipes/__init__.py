@@ -16,6 +16,7 @@ from course_lib.recipes import (
     metric_learning,
     noisy_classification,
     pretext,
+    pretext_tasks,
     restoration,
     self_supervised_denoising,
 )
@@ -32,6 +33,7 @@ PARTS = (
     ap_bsn,
     before_after,
     pretext,
+    pretext_tasks,
     few_labels,
     noisy_classification,
     distillation,
