@@ -70,11 +70,13 @@ class Network(Trunk):
 
     def __init__(self, settings: Settings, *, seed: int = 0):
         super().__init__(settings)
-        wide, side = settings.width, side_of_features(settings.size)
-        self.squeeze = nn.Sequential(nn.Flatten(), nn.Linear(wide * side**2, settings.code))
+        wide, narrow, side = settings.width, max(1, settings.width // 4), side_of_features(settings.size)
+        # few channels where height and width become one vector: the two linear layers would otherwise be most of the network
+        self.squeeze = nn.Sequential(nn.Conv2d(wide, narrow, 1), nn.Flatten(), nn.Linear(narrow * side**2, settings.code))
         self.decoder = nn.Sequential(
-            nn.Linear(settings.code, wide * side**2, bias=False), nn.Unflatten(1, (wide, side, side)), nn.BatchNorm2d(wide), nn.ReLU(),
-            nn.Upsample(scale_factor=2), nn.Conv2d(wide, wide, 3, padding=1, bias=False), nn.BatchNorm2d(wide), nn.ReLU(),
+            nn.Linear(settings.code, narrow * side**2, bias=False), nn.Unflatten(1, (narrow, side, side)),
+            nn.BatchNorm2d(narrow), nn.ReLU(),
+            nn.Upsample(scale_factor=2), nn.Conv2d(narrow, wide, 3, padding=1, bias=False), nn.BatchNorm2d(wide), nn.ReLU(),
             nn.Upsample(scale_factor=2), nn.Conv2d(wide, wide // 2, 3, padding=1, bias=False), nn.BatchNorm2d(wide // 2), nn.ReLU(),
             nn.Conv2d(wide // 2, settings.channels, 3, padding=1),
         )  # fmt: skip

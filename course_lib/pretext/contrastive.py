@@ -187,7 +187,9 @@ def batch(pool: LabelledPool, draws: Draws, settings: Settings) -> Tensor:
 def step(
     model: nn.Module, batch: Tensor, settings: Settings
 ) -> tuple[Tensor, dict[str, Tensor]]:
-    """The loss of a batch of views, over all processes together, and the share of the views whose nearest other one is their partner."""
+    """The loss of a batch of views, over all processes together, and the share of the views whose
+    nearest other one is their partner, both scalars.
+    """
     first, second = (devices.gathered(part.contiguous()) for part in model(batch).chunk(2))
     with torch.no_grad():
         nearest = similarities(torch.cat([first, second])).argmax(1)

@@ -49,8 +49,8 @@ class TileSettings(NINSettings):
     jitter: int = 1  # by how much each tile is moved, either way and in both directions
     normalise: bool = True  # each tile: mean of each channel and standard deviation
     colour: Colour = "dropped"  # what is done against chromatic aberration, see pretext.lens
-    embedding: int = 256  # length of the vector of a tile
-    hidden: int = 1024  # units between the vectors and the answers
+    embedding: int = 128  # length of the vector of a tile
+    hidden: int = 512  # units between the vectors and the answers
     padding: int = 0
 
     def __post_init__(self):

@@ -47,7 +47,7 @@ def task(title: str, method: Method, metric: str | None, *, quick: dict, **setti
 
 
 # no frame around the tiles, and half of the images, since each gives nine tiles or two views
-TILES = dict(padding=0, batch_size=16)
+TILES = dict(padding=0, batch_size=16, embedding=64, hidden=256)
 VIEWS = dict(padding=0)
 REBUILT = dict(learning_rate=2e-3)  # a higher rate for so short a run
 
@@ -64,8 +64,9 @@ RECIPES: dict[str, Recipe] = {
     "inpainting": task("Inpainting: context encoder without an adversary", autoencoder, "psnr", quick=REBUILT, task="inpainting"),
 }  # fmt: skip
 
+TRUNKS = {name: recipe.name for name, recipe in RECIPES.items()} | {"nin_random": "untrained NIN"}  # the rival of all of them
 RECIPES |= {
-    f"{name}_{probe}": probed(f"{words} probe of block 2, {recipe.name}", name, 2, head, chapter=CHAPTER)
-    for name, recipe in RECIPES.items()
+    f"{trunk.removeprefix('nin_')}_{probe}": probed(f"{words} probe of block 2, {task}", trunk, 2, head, chapter=CHAPTER)
+    for trunk, task in TRUNKS.items()
     for probe, head, words in (("block2", "nonlinear", "Non-linear"), ("linear", "linear", "Linear"))
 }
