@@ -191,7 +191,7 @@ def test_committed_record(file, monkeypatch):
     found = results.read(recipe, preset)
     assert (found["about"]["recipe"], found["about"]["preset"]) == (recipe, preset)
     method, _ = recipes.find(recipe, preset)
-    assert found["paper"] == (method.paper if preset == "paper" else {}), "the paper's figures are those of the recipe"
+    assert found["paper"] == (method.paper if preset in results.FOR_THE_PAPER else {}), "the paper's figures are those of the recipe"
 
     kinds = {field.name for field in dataclasses.fields(method.presets[preset].settings)}
     assert set(found["settings"]) <= kinds, "every setting of the record is one of the method's"
