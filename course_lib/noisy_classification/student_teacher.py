@@ -132,7 +132,8 @@ class Student(nn.Module):
 
 
 def consistency(student: tuple[Tensor, ...], teacher: tuple[Tensor, ...]) -> Tensor:
-    r"""The sum over places of the mean squared difference of features, a scalar; no gradient reaches the teacher's.
+    r"""The sum over places of the mean squared difference of features, a scalar; no gradient
+    reaches the teacher's.
 
     Args:
         student: features of each place, ``(B, channels, height, width)``.
@@ -141,10 +142,11 @@ def consistency(student: tuple[Tensor, ...], teacher: tuple[Tensor, ...]) -> Ten
     Raises:
         ValueError: for another number of places, or other shapes.
     """
-    shapes = [[tuple(part.shape) for part in features] for features in (student, teacher)]
-    if shapes[0] != shapes[1] or not shapes[0]:
-        raise ValueError(f"features of the student have the shapes {shapes[0]}, those of the teacher {shapes[1]}: they must be the same.")
-    return torch.stack([F.mse_loss(own, other.detach()) for own, other in zip(student, teacher, strict=True)]).sum()
+    ours, theirs = ([tuple(part.shape) for part in features] for features in (student, teacher))
+    if ours != theirs or not ours:
+        raise ValueError(f"features are {ours} of the student, {theirs} of the teacher: no match.")
+    pairs = zip(student, teacher, strict=True)
+    return torch.stack([F.mse_loss(own, other.detach()) for own, other in pairs]).sum()
 
 
 def before_training(model: Student, pool: LabelledPool, settings: TaughtSettings) -> None:
