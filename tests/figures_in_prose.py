@@ -50,8 +50,8 @@ FIGURES: dict[str, dict[str, float | Beside | Said]] = {
         "5 %": Said("a rate that the exercise asks for"),
         "95 %": INTERVAL,
     },
-    "06_pretext_tasks": {"38.4 %": Said("the paper on context prediction, on VOC 2007")},
     "04_rotnet": {"25 %": Said("chance among the four turns of one family")},
+    "06_pretext_tasks": {"38.4 %": Said("the paper on context prediction, on VOC 2007")},
     "08_dncnn": {
         "6 dB": 20 * log10(2),
         "20.2 dB": noisy(25),

@@ -26,7 +26,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from course_lib import checks
 from course_lib.batches import to_float
 from course_lib.labelled import LabelledPool, flips
 from course_lib.pretext import lens, permutations, tiles
@@ -112,25 +111,11 @@ def step(
     return loss(logits, labels), {"accuracy": right.float().mean()}
 
 
-@torch.no_grad()
 def evaluate(
     model: nn.Module, images: Tensor, settings: Settings, *, indices: Sequence[int] | None = None
 ) -> list[float]:
     """For each image the share of all its S puzzles that are solved, in percent; 100 / S is chance.
 
-    Args:
-        model: of these settings, in evaluation mode.
-        images: uint8 ``(N, C, H, W)``.
-        settings: how tiles are cut; here in the middle of their cells.
-        indices: numbers of the images to look at, in any order; None for all.
-
-    Raises:
-        TypeError, ValueError: for images of another type or shape, a number that no image has, or outputs with NaN.
+    Images ``(N, C, H, W)``, arguments and errors as :func:`course_lib.pretext.tiles.answered`.
     """
-    chosen = torch.tensor(checks.indices(indices, len(checks.tensor(images, "images", ("N", "C", "H", "W"), of="8-bit"))))
-    device, right = next(model.parameters()).device, []
-    for part in chosen.split(64) if len(chosen) else ():
-        logits = model(tiles.of_test(images[part], settings, part.tolist()).to(device), model.orders.expand(len(part), -1, -1))
-        labels = torch.arange(len(model.orders), device=device)
-        right.append((checks.tensor(logits, "the model's outputs").argmax(-1) == labels).float().mean(1).cpu())
-    return (100 * torch.cat(right)).tolist() if right else []
+    return tiles.answered(model, images, settings, model.orders, torch.arange(len(model.orders)), indices, at_once=64)

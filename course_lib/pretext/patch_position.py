@@ -26,7 +26,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from course_lib import checks
 from course_lib.labelled import LabelledPool
 from course_lib.pretext import tiles
 from course_lib.pretext.tiles import CENTRE, TILES, TileNetwork, TileSettings, prepare
@@ -78,26 +77,12 @@ def step(
     return loss(logits, labels), {"accuracy": right.float().mean()}
 
 
-@torch.no_grad()
 def evaluate(
     model: nn.Module, images: Tensor, settings: Settings, *, indices: Sequence[int] | None = None
 ) -> list[float]:
     """For each image the share of the centre's neighbours whose place is recognised, in percent; 12.5 is chance.
 
-    Args:
-        model: of these settings, in evaluation mode.
-        images: uint8 ``(N, C, H, W)``.
-        settings: how tiles are cut; here in the middle of the image, and without jitter.
-        indices: numbers of the images to look at, in any order; None for all.
-
-    Raises:
-        TypeError, ValueError: for images of another type or shape, a number that no image has, or outputs with NaN.
+    Images ``(N, C, H, W)``, arguments and errors as :func:`course_lib.pretext.tiles.answered`.
     """
-    chosen = torch.tensor(checks.indices(indices, len(checks.tensor(images, "images", ("N", "C", "H", "W"), of="8-bit"))))
-    device, right = next(model.parameters()).device, []
-    asked, labels = (part[: len(PLACES)] for part in pairs(device))
-    for part in chosen.split(256) if len(chosen) else ():
-        seen = tiles.of_test(images[part], settings, part.tolist()).to(device)
-        logits = checks.tensor(model(seen, asked.expand(len(part), -1, -1)), "the model's outputs")
-        right.append((logits.argmax(-1) == labels).float().mean(1).cpu())
-    return (100 * torch.cat(right)).tolist() if right else []
+    chosen, labels = (part[: len(PLACES)] for part in pairs())
+    return tiles.answered(model, images, settings, chosen, labels, indices, at_once=256)

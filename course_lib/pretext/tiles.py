@@ -219,3 +219,30 @@ class TileNetwork(Trunk):
     def forward(self, tiles: Tensor, chosen: Tensor) -> Tensor:
         """Logits ``(B, K, classes)``, float32, of tiles ``(B, T, C, h, w)`` and the tiles ``(B, K, m)`` of each question, in its order."""
         return self.answers(self.embed(tiles), chosen)
+
+
+@torch.no_grad()
+def answered(
+    model: TileNetwork, images: Tensor, settings: TileSettings, chosen: Tensor, labels: Tensor, indices: Sequence[int] | None, at_once: int
+) -> list[float]:
+    """For each image the share of the same K questions that are answered right, in percent.
+
+    Args:
+        model: of these settings, in evaluation mode.
+        images: uint8 ``(N, C, H, W)``.
+        settings: how tiles are cut; here in the middle of the image, and without jitter.
+        chosen, labels: the tiles ``(K, m)`` of each question, and the answers ``(K,)``.
+        indices: numbers of the images to look at, in any order; None for all.
+        at_once: images that go through the network together.
+
+    Raises:
+        TypeError, ValueError: for images of another type or shape, a number that no image has, or outputs with NaN.
+    """
+    numbers = checks.indices(indices, len(checks.tensor(images, "images", ("N", "C", "H", "W"), of="8-bit")))
+    device, right = next(model.parameters()).device, []
+    chosen, labels = chosen.to(device), labels.to(device)
+    for some in (numbers[first : first + at_once] for first in range(0, len(numbers), at_once)):
+        seen = of_test(images[some], settings, some).to(device)
+        logits = checks.tensor(model(seen, chosen.expand(len(some), -1, -1)), "the model's outputs")
+        right += (100 * (logits.argmax(-1) == labels).float().mean(1)).tolist()
+    return right
