@@ -20,7 +20,7 @@ QUICK = dict(
 )  # fmt: skip
 TEACHER = dict(width=24, steps=2000)  # of the quick preset; chapter 18 takes its shipped weights
 STUDENT = dict(width=10)  # a sixth of the teacher's parameters and operations
-TAUGHT = dict(naturalness=0.005, structure=0.001, divergence=0.01)  # a hundredth of the published weights, of the images a tenth; see chapter 18
+TAUGHT = dict(naturalness=0.005, structure=0.001, divergence=0.01)  # far less than published: chapter 18 says why
 TEACHERS = ("degraded_teacher", "clean_teacher")
 ALONE = dict(naturalness=0.0, structure=0.0, divergence=0.0)
 NAMES = {"noise": "psnr_25", "motion": "psnr_motion15", "rain": "psnr_rain3"}
