@@ -32,6 +32,15 @@ def trained(model, method: training.Method, settings: training.Plan, images: dat
     return model.to(devices.default())
 
 
+class Untouched:
+    """A network that does nothing."""
+
+    @staticmethod
+    def restore(degraded):
+        """What it was given."""
+        return degraded
+
+
 def psnr(network, task: str) -> float:
     """Mean PSNR on the test photos."""
     values = restorer.evaluate(network, data.load("photos", "test").images, task)
@@ -39,7 +48,10 @@ def psnr(network, task: str) -> float:
 
 
 def of_task(task: str, seeds: Sequence[int], weights: Sequence[tuple[float, float, float]], steps: int | None) -> dict[str, Any]:
-    """PSNR of the teacher, and of a student for each of the weights and seeds; ``steps`` in place of those of the presets, for a trial."""
+    """PSNR of the degraded images, of the teacher, and of a student for each of the weights and seeds.
+
+    ``steps`` are in place of those of the presets, for a trial.
+    """
 
     def settings(name: str):
         found = recipes.RECIPES[name].presets["quick"].settings
@@ -56,7 +68,7 @@ def of_task(task: str, seeds: Sequence[int], weights: Sequence[tuple[float, floa
         runs = {f"seed {seed}": psnr(trained(slkd.Student(plan, seed=seed, **teachers), slkd, plan, images, seed), task) for seed in seeds}
         rows.append({"weights": [naturalness, structure, divergence], "psnr": runs})
         print(f"{task}, {naturalness:g} {structure:g} {divergence:g}: " + " ".join(f"{value:.2f}" for value in runs.values()), flush=True)
-    return {"teacher": psnr(teachers["degraded_teacher"].network, task), "students": rows}
+    return {"input": psnr(Untouched, task), "teacher": psnr(teachers["degraded_teacher"].network, task), "students": rows}
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
