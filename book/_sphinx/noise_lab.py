@@ -137,7 +137,7 @@ def write(folder: Path, cache: Path = CACHE) -> str:
     sizes = {name: len(text) for name, text in scripts.items()}
     manifest = {"missing": bool(why), "sizes": sizes, "photos": sorted(n.removeprefix("photo-") for n in sizes if n.startswith("photo-"))}
     (folder / "manifest.js").write_text(f"const noiseLabManifest = {json.dumps(manifest)};\n", encoding="utf-8")
-    for name in ("engine.js",):
+    for name in ("engine.js", "picture.js", "page.js", "page.css"):
         (folder / name).write_bytes((SOURCES / name).read_bytes())
     return why
 
@@ -183,7 +183,7 @@ def setup(app):
             name, kind = self.arguments
             chapter = Path(self.env.srcdir) / f"{name}.ipynb"
             self.env.note_dependency(str(chapter))
-            return [nodes.raw("", stored_lab(chapter, kind), format="html")]
+            return [nodes.raw("", f'<div class="stored-lab">{stored_lab(chapter, kind)}</div>', format="html")]
 
     app.add_directive("stored-lab", StoredLab)
     app.connect("build-finished", write_all)

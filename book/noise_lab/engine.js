@@ -40,6 +40,9 @@ const {noiseLabAsset, noiseLabEngine} = (() => {
     return "";
   };
 
+  const UNTILED = 320 * 320, SIDE = 256; // pixels up to which an image is one piece, and the side of the tiles of a larger one
+  const tiled = (width, height) => width * height > UNTILED;
+
   let worker = null, jobs = 0, current = null; // current: {id, resolve, reject, tile, denoised, …}
   let onStarted = null;
   const onNetwork = new Map(); // network -> {resolve, reject}
@@ -104,7 +107,7 @@ const {noiseLabAsset, noiseLabEngine} = (() => {
 
   /* Denoise planes (C, H, W), told a map (H, W), both on the [0, 1] scale. A job that runs is given up for it.
      Resolves to {denoised, milliseconds, tiles, stopped}; put({left, top, width, height, part, done, total}) is called tile by tile. */
-  const denoise = ({name, noisy, map, width, height, side}, put = () => {}) => {
+  const denoise = ({name, noisy, map, width, height, side = tiled(width, height) ? SIDE : 2 * Math.max(width, height)}, put = () => {}) => {
     if (current) settle((job) => job.resolve({...job.result, stopped: true, superseded: true}));
     const id = ++jobs, denoised = new Float32Array(noisy.length), channels = noisy.length / (width * height);
     return new Promise((resolve, reject) => {
@@ -124,5 +127,5 @@ const {noiseLabAsset, noiseLabEngine} = (() => {
 
   const stop = () => worker?.postMessage({kind: "stop"});
 
-  return {noiseLabAsset, noiseLabEngine: {asset, hindrance, start, network, denoise, stop}};
+  return {noiseLabAsset, noiseLabEngine: {asset, hindrance, start, network, denoise, stop, tiled}};
 })();

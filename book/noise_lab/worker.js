@@ -2,7 +2,8 @@
 
    Messages in:  {kind: "start", wasm}                                        bytes of the WebAssembly module
                  {kind: "network", name, weights}                             bytes of a safetensors file
-                 {kind: "denoise", id, name, noisy, map, width, height, side} noisy (C, H, W) and map (H, W), both on the [0, 1] scale
+                 {kind: "denoise", id, name, noisy, map, width, height, side} noisy (C, H, W) and map (H, W), both on the [0, 1] scale;
+                                                                              side of the tiles, even
                  {kind: "stop"}
    Messages out: {kind: "started"}, {kind: "network", name, channels, depth}, {kind: "failed", id, message},
                  {kind: "tile", id, left, top, width, height, part, done, total}, {kind: "done" | "stopped", id, milliseconds, tiles}
@@ -11,7 +12,6 @@
    and ends at the rim of the image where that does. The result is that of the whole image but for rounding. */
 "use strict";
 
-const UNTILED = 320 * 320, SIDE = 256; // pixels from which on an image is cut into tiles, and the side of a tile
 const networks = new Map();
 let wanted = null; // number of the job that is wanted; a job that is not gives up between two tiles
 
@@ -109,21 +109,20 @@ const denoise = async ({id, name, noisy, map, width, height, side}) => {
   if (!network) throw new Error(`the network ${name} is not loaded`);
   const {channels, layers} = network;
   const whole = [width + (width % 2), height + (height % 2)]; // the network works at half resolution
-  const tile = side ?? (width * height <= UNTILED ? Math.max(...whole) : SIDE);
   const margin = 2 * Math.ceil((2 * layers.length + 1) / 2);
-  const total = Math.ceil(whole[0] / tile) * Math.ceil(whole[1] / tile);
+  const total = Math.ceil(whole[0] / side) * Math.ceil(whole[1] / side);
   let done = 0, milliseconds = 0;
-  for (let top = 0; top < whole[1]; top += tile) {
-    for (let left = 0; left < whole[0]; left += tile) {
+  for (let top = 0; top < whole[1]; top += side) {
+    for (let left = 0; left < whole[0]; left += side) {
       await othersFirst();
       if (wanted !== id) return postMessage({kind: "stopped", id, milliseconds, tiles: done});
       const began = performance.now();
       const x = Math.max(0, left - margin), y = Math.max(0, top - margin);
-      const across = Math.min(whole[0], left + tile + margin) - x, down = Math.min(whole[1], top + tile + margin) - y;
+      const across = Math.min(whole[0], left + side + margin) - x, down = Math.min(whole[1], top + side + margin) - y;
       const result = await restored(
         network, cut(noisy, channels, width, height, x, y, across, down), cut(map, 1, width, height, x, y, across, down), across, down,
       );
-      const size = [Math.min(tile, width - left), Math.min(tile, height - top)];
+      const size = [Math.min(side, width - left), Math.min(side, height - top)];
       const part = cut(result, channels, across, down, left - x, top - y, ...size);
       milliseconds += performance.now() - began;
       done += 1;
