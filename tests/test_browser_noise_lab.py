@@ -8,10 +8,10 @@ from __future__ import annotations
 import base64
 import io
 import re
-import sys
 from contextlib import contextmanager
 
 import browser
+import noise_lab
 import numpy as np
 import pytest
 import torch
@@ -19,9 +19,6 @@ import torch.nn.functional as F
 from PIL import Image
 
 from course_lib import metrics, runs
-
-sys.path.append(str(browser.ROOT / "book" / "_sphinx"))
-import noise_lab  # noqa: E402
 
 HEAD = (
     '<!DOCTYPE html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">'
@@ -551,3 +548,9 @@ def test_without_javascript_the_page_says_what_it_shows(site, chrome, tmp_path):
         assert page.locator(SHOWN).inner_text() == "Shown: stored pictures of chapter 9. The network needs JavaScript."
         assert page.locator(".stored-lab img").is_visible()
         assert page.locator("#noise-lab").locator("input, select, button, canvas").count() == 0
+
+
+def test_a_page_that_is_not_accessible_would_be_noticed(site, chrome, tmp_path):
+    with visited(chrome, f"{site.as_uri()}/engine.html", tmp_path) as page:
+        page.evaluate("document.body.innerHTML = '<button></button>'")
+        assert any(text.startswith("button-name (critical)") for text in browser.complaints(page, "body"))

@@ -98,13 +98,15 @@ def matches(content: bytes, package: Package) -> bool:
     return base64.b64encode(hashlib.sha512(content).digest()).decode() == package.sha512
 
 
+def unpacked(package: Package, cache: Path = CACHE) -> dict[str, bytes]:
+    """The files of a package, by the names of the assets; errors as :func:`tarball`."""
+    with tarfile.open(fileobj=io.BytesIO(tarball(package, cache))) as archive:
+        return {name: archive.extractfile(path).read() for name, path in package.files.items()}
+
+
 def tensorflow(cache: Path = CACHE) -> dict[str, bytes]:
-    """The files of TensorFlow.js, by the names of the assets; errors as :func:`tarball`."""
-    found = {}
-    for package in TENSORFLOW:
-        with tarfile.open(fileobj=io.BytesIO(tarball(package, cache))) as archive:
-            found |= {name: archive.extractfile(path).read() for name, path in package.files.items()}
-    return found
+    """The files of TensorFlow.js; errors as :func:`tarball`."""
+    return {name: content for package in TENSORFLOW for name, content in unpacked(package, cache).items()}
 
 
 def ours() -> dict[str, bytes]:
