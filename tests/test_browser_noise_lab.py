@@ -139,6 +139,18 @@ def test_a_job_is_stopped_and_another_takes_its_place(address, chrome, tmp_path)
     assert superseded[:2] == [True, True] and last == [False, False, 1]
 
 
+def test_tiles_of_an_odd_side_are_refused(site, chrome, tmp_path):
+    with visited(chrome, f"{site.as_uri()}/engine.html", tmp_path) as page:
+        said = page.evaluate(
+            """async () => {
+                await noiseLabEngine.network("gray");
+                const job = {name: "gray", noisy: new Float32Array(64), map: new Float32Array(64), width: 8, height: 8, side: 3};
+                return noiseLabEngine.denoise(job).then(() => "", (error) => error.message);
+            }"""
+        )
+    assert said == "tiles of 3 pixels a side: an even number is needed"
+
+
 def test_an_asset_that_is_missing_is_named_and_may_be_asked_for_again(site, chrome):
     """A connection that failed once does not spoil the page."""
     with browser.served(site) as address:
@@ -307,9 +319,19 @@ def test_the_wipe_shows_two_layers(site, chrome, tmp_path):
         assert np.abs(shown[:, :32] - layers["map"][:, :32]).max() <= 1 and np.abs(shown[:, 32:] - layers["clean"][:, 32:]).max() <= 1
 
 
-def test_painting(address, chrome, networks, tmp_path):
+def test_the_right_picture_can_be_saved(site, chrome, tmp_path):
+    with alive(chrome, site.as_uri(), tmp_path) as page:
+        now = settled(page)
+        with page.expect_download() as waiting:
+            page.get_by_role("button", name="Save the right picture").click()
+        assert waiting.value.suggested_filename == "camera denoised.png"
+        saved = browser.levels_of(waiting.value.path().read_bytes())[..., 0]
+        assert np.abs(saved - np.clip(255 * now["denoised"][0], 0, 255)).max() <= 0.51
+
+
+def test_painting(site, chrome, networks, tmp_path):
     """By mouse and by keyboard: the noise with its map, or the map alone; a ramp, and all of it cleared."""
-    with alive(chrome, address, tmp_path, viewport={"width": 1000, "height": 1400}) as page:
+    with alive(chrome, site.as_uri(), tmp_path, viewport={"width": 1000, "height": 1400}) as page:
         plain = settled(page)
         page.get_by_label("paint noise, and tell the network").check()
         box = page.locator(CANVAS).bounding_box()
@@ -435,9 +457,9 @@ def test_photos_of_the_readers_own(address, chrome, networks, tmp_path):
         page.wait_for_function("() => noiseLabState().photo === 'huge.jpg'")
 
 
-def test_what_is_no_photo_is_refused_in_words(address, chrome, tmp_path):
+def test_what_is_no_photo_is_refused_in_words(site, chrome, tmp_path):
     """And what was there before stays."""
-    with alive(chrome, address, tmp_path) as page:
+    with alive(chrome, site.as_uri(), tmp_path) as page:
         before = settled(page)
         for name, (content, message) in REFUSED.items():
             page.get_by_label("or your own").set_input_files({"name": name, "mimeType": "", "buffer": content()})
@@ -446,8 +468,8 @@ def test_what_is_no_photo_is_refused_in_words(address, chrome, tmp_path):
         assert now["photo"] == "camera" and (now["noisy"] == before["noisy"]).all()
 
 
-def test_a_large_photo_comes_in_tiles_and_may_be_stopped(address, chrome, networks, tmp_path):
-    with alive(chrome, address, tmp_path) as page:
+def test_a_large_photo_comes_in_tiles_and_may_be_stopped(site, chrome, networks, tmp_path):
+    with alive(chrome, site.as_uri(), tmp_path) as page:
         page.get_by_label("or your own").set_input_files({"name": "large.png", "mimeType": "", "buffer": encoded(scene(600, 400), "PNG")})
         page.wait_for_function("() => noiseLabState().photo === 'large.png' && noiseLabState().result")
         pick(page, "Longer side").select_option("512")
@@ -465,8 +487,8 @@ def test_a_large_photo_comes_in_tiles_and_may_be_stopped(address, chrome, networ
         assert progress.is_hidden()
 
 
-def test_a_slider_that_moves_ends_with_the_result_of_where_it_stopped(address, chrome, networks, tmp_path):
-    with alive(chrome, address, tmp_path) as page:
+def test_a_slider_that_moves_ends_with_the_result_of_where_it_stopped(site, chrome, networks, tmp_path):
+    with alive(chrome, site.as_uri(), tmp_path) as page:
         dial(page, "Noise σ").focus()
         for _ in range(12):
             page.keyboard.press("ArrowRight")

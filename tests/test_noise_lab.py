@@ -91,6 +91,17 @@ def test_scripts_hand_over_what_they_are_said_to(package, tmp_path):
     assert "Apache License 2.0" in (tmp_path / "lab" / "a.js").read_text().splitlines()[0]
 
 
+def test_what_a_click_loads_stays_small(tmp_path):
+    """As a server sends it, compressed."""
+    if why := noise_lab.write(tmp_path / "lab"):
+        pytest.skip(f"there is no TensorFlow.js: {why}")
+    names = ("tf-core", "tf-wasm", "worker", "wasm", "weights-gray")
+    sizes = {name: len(gzip.compress((tmp_path / "lab" / f"{name}.js").read_bytes(), 6)) for name in names}
+    assert sum(sizes.values()) < 1_250_000 and sizes["weights-gray"] < 1_000_000
+    page = sum(len(gzip.compress((tmp_path / "lab" / name).read_bytes(), 6)) for name in ("engine.js", "picture.js", "page.js", "page.css"))
+    assert page < 20_000, "what every visit loads"
+
+
 def test_pins_are_whole_and_of_one_version():
     assert {package.version for package in noise_lab.TENSORFLOW} == {"4.22.0"}
     assert all(len(base64.b64decode(package.sha512)) == 64 for package in noise_lab.TENSORFLOW)

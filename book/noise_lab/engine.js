@@ -83,7 +83,10 @@ const {noiseLabAsset, noiseLabEngine} = (() => {
         worker.postMessage({kind: "start", wasm: loaded[3]});
       });
     })();
-    started.catch(() => { started = null; });
+    started.catch(() => {
+      worker?.terminate();
+      worker = started = null; // so that one may try again
+    });
     return started;
   };
 
@@ -107,7 +110,7 @@ const {noiseLabAsset, noiseLabEngine} = (() => {
 
   /* Denoise planes (C, H, W), told a map (H, W), both on the [0, 1] scale. A job that runs is given up for it.
      Resolves to {denoised, milliseconds, tiles, stopped}; put({left, top, width, height, part, done, total}) is called tile by tile. */
-  const denoise = ({name, noisy, map, width, height, side = tiled(width, height) ? SIDE : 2 * Math.max(width, height)}, put = () => {}) => {
+  const denoise = ({name, noisy, map, width, height, side}, put = () => {}) => {
     if (current) settle((job) => job.resolve({...job.result, stopped: true, superseded: true}));
     const id = ++jobs, denoised = new Float32Array(noisy.length), channels = noisy.length / (width * height);
     return new Promise((resolve, reject) => {
@@ -121,7 +124,8 @@ const {noiseLabAsset, noiseLabEngine} = (() => {
         put(tile);
       };
       current = {id, resolve, reject, put: keep, result: {denoised}};
-      worker.postMessage({kind: "denoise", id, name, noisy, map, width, height, side});
+      const chosen = side ?? (tiled(width, height) ? SIDE : 2 * Math.max(width, height));
+      worker.postMessage({kind: "denoise", id, name, noisy, map, width, height, side: chosen});
     });
   };
 

@@ -275,6 +275,7 @@
   const net = choice({gray: "FFDNet, gray", colour: `FFDNet, colour (${megabytes("weights-colour")})`});
   const left = choice(LAYERS), right = choice(LAYERS);
   const wipe = made("input", {type: "range", min: 0, max: 100, value: 50, autocomplete: "off"});
+  const save = made("button", {type: "button"}, "Save the right picture");
   const about = made("p", {class: "noise-lab-about"});
   const captions = made("div", {class: "lab-titles"});
   const progress = made("progress", {"aria-label": "tiles denoised", max: 1, value: 0});
@@ -304,7 +305,7 @@
       labelled("Photo", photos), labelled("or your own", file), labelled("Longer side", size), labelled("Network", net)),
     made("div", {class: "lab-controls"},
       sigma.element, made("label", {}, linked, " the network is told the truth"), toldElement, anew),
-    made("div", {class: "lab-controls"}, labelled("Left", left), labelled("Wipe", wipe), labelled("Right", right)),
+    made("div", {class: "lab-controls"}, labelled("Left", left), labelled("Wipe", wipe), labelled("Right", right), save),
     about, captions, view, working,
     made("fieldset", {class: "lab-controls"}, made("legend", {}, "Dragging on the photo"), ...drags),
     painting);
@@ -357,15 +358,18 @@
   };
 
   let mine = null; // the reader's own photo
+  let reading = null; // the file that was chosen last
   const own = async (chosen) => {
     if (!chosen) return;
+    reading = chosen;
     say(`Reading ${chosen.name} …`);
     let next;
     try {
       next = await noiseLabPicture.read(chosen);
     } catch (error) {
-      return say(error.message); // the photo that is there stays
+      return reading === chosen ? say(error.message) : undefined; // the photo that is there stays
     }
+    if (reading !== chosen) return; // a larger file may come later than the one chosen after it
     photos.querySelector("[value='']")?.remove();
     photos.append(made("option", {value: ""}, `your own: ${next.name}`));
     photos.value = "";
@@ -414,6 +418,11 @@
   });
   for (const control of [left, right]) control.addEventListener("change", draw);
   wipe.addEventListener("input", draw);
+  save.addEventListener("click", () => drawn(right.value).toBlob((content) => {
+    const address = URL.createObjectURL(content);
+    made("a", {href: address, download: `${photo.name.replace(/\.[^.]*$/, "")} ${right.value}.png`}).click();
+    URL.revokeObjectURL(address);
+  }));
   stopButton.addEventListener("click", () => (busy ? stop() : run()));
 
   // --- painting -----------------------------------------------------------------------------------------------------------

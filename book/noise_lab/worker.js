@@ -107,6 +107,7 @@ const othersFirst = () => new Promise((go) => setTimeout(go));
 const denoise = async ({id, name, noisy, map, width, height, side}) => {
   const network = networks.get(name);
   if (!network) throw new Error(`the network ${name} is not loaded`);
+  if (!(side > 0) || side % 2) throw new Error(`tiles of ${side} pixels a side: an even number is needed`);
   const {channels, layers} = network;
   const whole = [width + (width % 2), height + (height % 2)]; // the network works at half resolution
   const margin = 2 * Math.ceil((2 * layers.length + 1) / 2);
