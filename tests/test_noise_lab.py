@@ -86,7 +86,7 @@ def test_scripts_hand_over_what_they_are_said_to(package, tmp_path):
     assert noise_lab.write(tmp_path / "lab", tmp_path / "cache") == ""
     found = dict(handed_over((tmp_path / "lab" / f"{name}.js").read_text()) for name in ("a", "weights-gray", "weights-colour", "worker"))
     assert found["a"] == b"let a"
-    assert found["weights-gray"] == weights.path("ffdnet").read_bytes() and found["weights-colour"] == weights.path("cffdnet").read_bytes()
+    assert found["weights-gray"] == weights.shipped("ffdnet") and found["weights-colour"] == weights.shipped("cffdnet")
     assert found["worker"] == (noise_lab.SOURCES / "worker.js").read_bytes()
     assert "Apache License 2.0" in (tmp_path / "lab" / "a.js").read_text().splitlines()[0]
 
