@@ -16,7 +16,9 @@ and numbers of labels, and was not chosen on test images.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -24,6 +26,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from course_lib import checks, rng
+from course_lib.data import Dataset
 
 PARTS = 4  # in a row and in a column, over which features are averaged
 REGULARISATION = 1.0  # λ: as strong as one image's features
@@ -61,6 +64,14 @@ def draw(labels: Tensor, per_class: int, *, seed: int = 0, number: int = 0) -> T
     return torch.cat([order[(mixed == name).nonzero().flatten()[:per_class]] for name in names])
 
 
+def labelled(found: Dataset, per_class: int, *, seed: int = 0) -> Dataset:
+    """The images of a data set that one :func:`draw` gives a label, ``per_class`` of each class, as a data set; errors as there."""
+    chosen = draw(found.labels, per_class, seed=seed)
+    names = tuple(found.names[i] for i in chosen.tolist())
+    source = f"{found.source}; {per_class} of each class have a label, draw {seed}"
+    return replace(found, images=found.images[chosen], labels=found.labels[chosen], names=names, source=source)
+
+
 class Probe:
     """A linear classifier on features of which all training images are known, and the labels of a few.
 
@@ -88,17 +99,29 @@ class Probe:
         self.known, self.queries = (((one - mean) / std).cpu().double() for one in (known, queries))
         self.labels, self.truth = labels.cpu(), truth.cpu()
 
-    def accuracy(self, per_class: int, *, seed: int = 0, number: int = 0) -> float:
-        """Percent of the test images that are classified correctly after one :func:`draw`; errors as there."""
-        chosen = draw(self.labels, per_class, seed=seed, number=number)
+    def answers(self, chosen: Tensor) -> Tensor:
+        """The classes ``(Q,)`` of the test images, where training images ``chosen`` have labels.
+
+        Raises:
+            TypeError, ValueError: for numbers that no training image has, or none.
+        """
+        numbers = checks.indices(chosen, len(self.known), "chosen")
+        chosen = torch.tensor(numbers, dtype=torch.long)
+        if not len(chosen):
+            raise ValueError("chosen is empty: at least one image needs a label.")
         known, names = self.known[chosen], self.labels.unique()
         targets = torch.where(self.labels[chosen, None] == names, 1.0, -1.0).double()
         middle, offset = known.mean(0), targets.mean(0)
         known = known - middle
-        gram = known @ known.T  # the weights lie in the span of the features: as many unknowns as labelled images
+        # the weights lie in the span of the features: as many unknowns as labelled images
+        gram = known @ known.T
         gram.diagonal().add_(self.regularisation * known.shape[1])
         weights = known.T @ torch.linalg.solve(gram, targets - offset)
-        answers = names[((self.queries - middle) @ weights + offset).argmax(1)]
+        return names[((self.queries - middle) @ weights + offset).argmax(1)]
+
+    def accuracy(self, per_class: int, *, seed: int = 0, number: int = 0) -> float:
+        """Percent of the test images that :meth:`answers` classifies correctly after one :func:`draw`; errors as there."""
+        answers = self.answers(draw(self.labels, per_class, seed=seed, number=number))
         return 100 * (answers == self.truth).double().mean().item()
 
     def accuracies(self, per_class: int, *, draws: int = 20, seed: int = 0) -> np.ndarray:
@@ -117,3 +140,31 @@ def paired(ours: Sequence[float], rivals: Sequence[float]) -> tuple[float, float
     if len(ours) != len(rivals):
         raise ValueError(f"there are {len(ours)} values of ours, but {len(rivals)} of the rival's: compare the same draws.")
     return interval([float(a) - float(b) for a, b in zip(ours, rivals, strict=True)])
+
+
+def crossing(counts: Sequence[int], ours: Sequence[float], rivals: Sequence[float]) -> float | None:
+    """With how many labels a class the rival overtakes: where two curves cross, which are straight over the logarithm of K.
+
+    Args:
+        counts: K, rising, at least 1.
+        ours, rivals: accuracies ``(len(counts),)``, both for every K.
+
+    Returns:
+        The K of the last crossing after which the rival stays ahead; the first K where it is ahead everywhere, None where it is not
+        ahead at the last.
+
+    Raises:
+        ValueError: for no K, for such that do not rise or lie below 1, or other numbers of accuracies.
+    """
+    if not counts or counts[0] < 1 or any(a >= b for a, b in zip(counts, counts[1:], strict=False)):
+        raise ValueError(f"counts = {tuple(counts)}: give one or more rising numbers of labels a class, from 1.")
+    if not len(counts) == len(ours) == len(rivals):
+        raise ValueError(f"there are {len(counts)} counts, but {len(ours)} and {len(rivals)} accuracies: each curve needs one for every K.")
+    lead = [float(a) - float(b) for a, b in zip(ours, rivals, strict=True)]
+    if not lead[-1] < 0:
+        return None
+    last = max((i for i, ahead in enumerate(lead) if ahead >= 0), default=None)
+    if last is None:
+        return float(counts[0])
+    share = lead[last] / (lead[last] - lead[last + 1])
+    return math.exp(math.log(counts[last]) + share * math.log(counts[last + 1] / counts[last]))

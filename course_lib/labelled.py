@@ -51,6 +51,14 @@ def require_pairs(images: Tensor, labels: Tensor) -> None:
         raise ValueError(f"there are {len(images)} images, but {len(labels)} labels.")
 
 
+def require_shape(images: Tensor, settings: ImageSettings) -> Tensor:
+    """The images ``(N, C, H, W)`` themselves; ``ValueError`` unless they have the ``channels`` and the ``size`` of the settings."""
+    if tuple(images.shape[1:]) != (settings.channels, settings.size, settings.size):
+        given = f"channels = {settings.channels}, size = {settings.size}"
+        raise ValueError(f"images are {tuple(images.shape[1:])}, but {given}: the settings must be those of the images.")
+    return images
+
+
 class LabelledPool:
     """Images of one size with their classes, from which epochs are drawn.
 
@@ -81,11 +89,18 @@ class LabelledPool:
             raise ValueError(f"{found.name} has no labels: choose a data set that has, such as digits.")
         return cls(found.images, found.labels, classes)
 
+    @classmethod
+    def unlabelled(cls, found: Dataset, settings: ImageSettings) -> LabelledPool:
+        """The pool of a data set for a task that makes its labels itself: those of the data, where they have any, are not used.
+
+        Raises:
+            TypeError, ValueError: for images that are not 8-bit, of several sizes, or not of the ``channels`` and ``size`` of the settings.
+        """
+        return cls(found.images, torch.zeros(len(found), dtype=torch.long), classes=1).fitting(settings)
+
     def fitting(self, settings: ImageSettings) -> LabelledPool:
         """The pool itself; ``ValueError`` unless its images have the ``channels`` and the ``size`` of the settings."""
-        if tuple(self.images.shape[1:]) != (settings.channels, settings.size, settings.size):
-            given = f"channels = {settings.channels}, size = {settings.size}"
-            raise ValueError(f"images are {tuple(self.images.shape[1:])}, but {given}: the settings must be those of the images.")
+        require_shape(self.images, settings)
         return self
 
     def __len__(self) -> int:

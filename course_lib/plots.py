@@ -146,14 +146,19 @@ def curves(
     alt: str,
     mark: float | None = None,
     logarithmic: bool = False,
+    halves: Mapping[str, Sequence[float]] | None = None,
 ) -> Shown:
     """Lines over a common x, told apart by colour and marker; ``mark`` draws a dashed vertical line.
 
-    With ``logarithmic`` both axes are, with a tick at each x.
+    With ``logarithmic`` both axes are, with a tick at each x. ``halves`` has half the width of a band around a line, such as its
+    confidence interval, for those lines that have one.
     """
     drawn, axis = figure(7, 3.4)
     for (label, y), marker in zip(lines.items(), itertools.cycle("osD^vP"), strict=False):
-        axis.plot(x, y, marker=marker, ms=4.5, lw=1.5, label=label)
+        (line,) = axis.plot(x, y, marker=marker, ms=4.5, lw=1.5, label=label)
+        if halves and label in halves:
+            low, high = ([a + sign * b for a, b in zip(y, halves[label], strict=True)] for sign in (-1, 1))
+            axis.fill_between(x, low, high, color=line.get_color(), alpha=0.2, lw=0)
     if mark is not None:
         axis.axvline(mark, color="#666666", ls="--", lw=1)
     axis.set(xlabel=xlabel, ylabel=ylabel)

@@ -57,7 +57,7 @@ class Settings(AuthorsPlan):
     head: Head = "nonlinear"
     fine_tuned: bool = False  # train the trunk as well, from where it is
     classes: int = 10
-    drop_at: tuple[float, ...] = (0.4, 0.8, 0.9)  # of the non-linear head: epochs 20, 40 and 45 of 50
+    drop_at: tuple[float, ...] = (0.2, 0.4, 0.45)  # of the non-linear head: after epochs 20, 40 and 45 of 100
 
     def __post_init__(self):
         super().__post_init__()

@@ -98,7 +98,7 @@ def record(
         "measured": [],
         "metrics": {},
         "paper": found.paper if preset in results.FOR_THE_PAPER else {},
-        "short": settings["steps"] * settings["batch_size"] < recipes.budget(found.presets.get("paper", chosen).settings),
+        "short": settings["steps"] * settings["batch_size"] < recipes.budget(chosen.settings),
         "note": note,
     }
     for name, test in chosen.tests.items():

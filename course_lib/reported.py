@@ -38,6 +38,8 @@ METRICS = {
     "accuracy": Metric("classified correctly", "%", "higher", 0.2),
     "knn": Metric("classified correctly by the nearest training images", "%", "higher", 0.2),
     "rotation": Metric("turns recognised", "%", "higher", 0.2),
+    "position": Metric("neighbouring patches whose place is recognised", "%", "higher", 0.2),
+    "puzzle": Metric("orders of tiles recognised", "%", "higher", 0.2),
 }
 """Every metric by the first part of its name in records, such as ``psnr`` of ``psnr_25``."""
 

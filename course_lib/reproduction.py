@@ -277,20 +277,22 @@ def beside(
             ours = _ours(record, data, metric, digits)
             paper = f"{published[words][metric]['value']:.{digits}f}" if metric in published[words] else "–"
             cells.append(f"{paper} / {ours}" if theirs else ours)
-        seeds = f" --seeds {recipes.named(recipe).seeds}" if recipes.named(recipe).seeds > 1 else ""
         short = ", short" if record.get("short") else ""
-        run = f"{preset}{short}" if preset else f"not run: `course train {recipe} --preset {presets[0]}{seeds} --record`"
+        run = f"{preset}{short}" if preset else f"not run: `{command(recipe, presets[0])}`"
         lines.append([words, *cells, run])
     return plots.table(["paper / ours" if theirs else "", *metrics, "our run"], lines)
 
 
+def command(recipe: str, preset: str) -> str:
+    """What records a run, with as many seeds as the recipe is recorded over; ``ValueError`` for a recipe that there is not."""
+    seeds = recipes.named(recipe).seeds
+    return f"course train {recipe} --preset {preset}{f' --seeds {seeds}' if seeds > 1 else ''} --record"
+
+
 def _ours(record: Mapping, data: Sequence[str], metric: str, digits: int) -> str:
     """The recorded figure of a metric on the first of the data sets that has it, a dash for none."""
-    name = next((d for d in data if metric in record.get("metrics", {}).get(d, {})), None)
-    if name is None:
-        return "–"
-    seeds = list(record.get("per_seed", {}).get(name, {}).get(metric, {}).values())
-    if len(seeds) < 2:
-        return f"{record['metrics'][name][metric]:.{digits}f}"
-    mean, half = results.interval(seeds)
+    values = next((found for d in data if (found := results.of_seeds(record, d, metric))), [])
+    if len(values) < 2:
+        return f"{values[0]:.{digits}f}" if values else "–"
+    mean, half = results.interval(values)
     return f"{mean:.{digits}f} ± {half:.{digits}f}"

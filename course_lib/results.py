@@ -105,6 +105,13 @@ def singles(record: dict) -> dict[str, dict[str, dict[str, float]]]:
     return {**record.get("per_image", {}), **record.get("per_seed", {})}
 
 
+def of_seeds(record: Mapping, data: str, metric: str) -> list[float]:
+    """A figure of a record, of every seed; one value where there was one training, none where the record does not have the figure."""
+    seeds = record.get("per_seed", {}).get(data, {}).get(metric, {})
+    whole = record.get("metrics", {}).get(data, {})
+    return list(seeds.values()) or ([whole[metric]] if metric in whole else [])
+
+
 def interval(values: Sequence[float], confidence: float = 0.95, *, overlap: float = 0.0) -> tuple[float, float]:
     r"""Mean of n values, and the half width of its confidence interval, :math:`t_{n-1} \, s \sqrt{1/n + \rho}`.
 
@@ -130,6 +137,22 @@ def interval(values: Sequence[float], confidence: float = 0.95, *, overlap: floa
         )
     quantile = float(t.ppf((1 + confidence) / 2, len(values) - 1))
     return statistics.mean(values), quantile * statistics.stdev(values) * math.sqrt(1 / len(values) + overlap)
+
+
+def paired(record: dict, rival: dict, data: str, metric: str, confidence: float = 0.95) -> tuple[float, float]:
+    """By how much a record of several seeds is above another one: mean over the seeds that both have, and half width of its interval.
+
+    Where a seed gives both the same start and the same images, what it does to both is no part of the difference, so that this
+    interval is narrower than those of the two means.
+
+    Raises:
+        ValueError: for fewer than two seeds that both have.
+    """
+    ours, theirs = (one.get("per_seed", {}).get(data, {}).get(metric, {}) for one in (record, rival))
+    shared = [seed for seed in ours if seed in theirs]
+    if len(shared) < 2:
+        raise ValueError(f"{data}.{metric}: the two records share {len(shared)} seeds, but an interval needs at least two.")
+    return interval([ours[seed] - theirs[seed] for seed in shared], confidence)
 
 
 def check(record: dict) -> None:

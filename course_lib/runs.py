@@ -53,6 +53,7 @@ def train(
     settings = override(chosen.settings, changes or {})
     if checkpoint and not resume:
         checkpoints.require_free(checkpoint)  # before the images are loaded, which may take a while
+    _require(chosen)
     split = chosen.data(seed)
     images = split.train()
     if tested:
@@ -176,6 +177,16 @@ def shipped(recipe: str, preset: str | None = None) -> nn.Module:
     model = found.network(settings, **_held(chosen))
     weights.load(model, recipe, preset)
     return model.to(memory_format=devices.memory_format(devices.default())).eval()  # up to 1.5 times as fast on a CPU
+
+
+def _require(chosen: Preset) -> None:
+    """Raise ``results.RecordError`` where weights of another recipe are needed that nobody has recorded yet, and say how to make them."""
+    for needed in chosen.needs.values():
+        if (needed.recipe, needed.preset) not in results.recorded():
+            raise results.RecordError(
+                f'the weights of {needed.recipe}, preset "{needed.preset}", are needed and not recorded: run '
+                f"`course train {needed.recipe} --preset {needed.preset} --record` first."
+            )
 
 
 def _held(chosen: Preset) -> dict[str, Frozen]:

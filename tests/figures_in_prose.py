@@ -51,6 +51,7 @@ FIGURES: dict[str, dict[str, float | Beside | Said]] = {
         "95 %": INTERVAL,
     },
     "04_rotnet": {"25 %": Said("chance among the four turns of one family")},
+    "06_pretext_tasks": {"38.4 %": Said("the paper on context prediction, on VOC 2007")},
     "08_dncnn": {
         "6 dB": 20 * log10(2),
         "20.2 dB": noisy(25),
@@ -104,6 +105,11 @@ FIGURES: dict[str, dict[str, float | Beside | Said]] = {
         "16 %": 100 * ap_bsn.Settings().replaced,
         "12 dB": 39.43 - 27.68,  # DANet and Noise2Void on SIDD, of the paper on AP-BSN
     },
+    "16_joint_training": {
+        "1 dB": Beside("label_only[0] < image_only[0] - 1"),
+        "23.0 dB": Beside("round(-10 * log10(0.5 / 100), 1) == 23.0"),
+    },
+    "17_distillation": {"95 %": INTERVAL},
     "reproduction": {"95 %": INTERVAL, "0.02 dB": Said("the tolerance of course verify")},
 }
 

@@ -418,6 +418,7 @@ def test_jpeg_copy_of_cifar10(monkeypatch, tmp_path):
         assert found.labels.tolist() == [(i + number) % 10 for i in range(20)] and found.labels.dtype == torch.int64
         assert found.classes[3] == "class 3"
         assert "JPEG" in found.source and "not the official" in found.source and split in found.source
+        assert data.load("cifar10_jpeg", split, root=tmp_path).images is found.images, "decoded once a process"
 
 
 def mnist_files(count=12):

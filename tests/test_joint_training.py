@@ -6,11 +6,11 @@ from dataclasses import replace
 import pytest
 import torch
 
-from course_lib import noise, rng, training
+from course_lib import noise, results, rng, training
 from course_lib.batches import to_float
 from course_lib.data import Dataset
 from course_lib.frozen import Frozen
-from course_lib.noisy_classification import evaluation
+from course_lib.noisy_classification import evaluation, figures
 from course_lib.noisy_classification import joint_training as joint
 from course_lib.noisy_classification.resnet import ResNet
 
@@ -76,6 +76,13 @@ def test_the_label_reaches_the_denoiser_through_the_classifier():
     with_other_labels = [joint.step(model.eval(), (*[torch.rand(6, 3, 8, 8, generator=seeded(i)) for i in range(3)], c), settings)[0]
                          for c in (torch.zeros(6).long(), torch.ones(6).long())]  # fmt: skip
     assert torch.equal(*with_other_labels), "without its weight the label does not matter"
+    reached = []
+    model.classifier.network.head.register_full_backward_hook(lambda *_: reached.append(1))
+    images = [torch.rand(6, 3, 8, 8, generator=seeded(i)) for i in range(3)]
+    joint.step(model, (*images, torch.zeros(6).long()), settings)[0].backward()
+    assert not reached, "and no gradient is computed through the classifier"
+    joint.step(model, (*images, torch.zeros(6).long()), replace(settings, weight_label=1.0))[0].backward()
+    assert reached
 
 
 def test_a_denoiser_begins_as_the_identity_and_keeps_the_size():
@@ -117,6 +124,16 @@ def test_measures():
         assert value == pytest.approx(-10 * torch.log10(error).item(), abs=1e-3)
 
 
+def test_points_of_a_trade_off():
+    [axis] = figures.trade_off({"a": {"λ = 1": (20.0, 50.0), "λ = 0": (19.0, 80.0)}, "not run": {}}).axes
+    assert [(text.get_text(), text.xy) for text in axis.texts] == [("λ = 1", (20.0, 50.0)), ("λ = 0", (19.0, 80.0))]
+    assert [line.get_xydata().tolist() for line in axis.lines] == [[[20.0, 50.0], [19.0, 80.0]]]
+    assert figures.recorded({"image": "joint_image", "none": "joint_1"}, "no preset", "digits_on_photos", 63.75) == {}
+    found = figures.recorded({"image": "joint_image"}, "quick", "digits_on_photos", 63.75)["image"]
+    measured = results.read("joint_image", "quick")["metrics"]["digits_on_photos"]
+    assert found == (measured["psnr_63.75"], measured["accuracy_63.75"])
+
+
 def test_it_compiles_in_one_graph():
     model = torch.compile(cascade(), fullgraph=True, backend="eager")
     assert model(torch.rand(2, 3, 8, 8)).logits.shape == (2, 5)
@@ -135,6 +152,7 @@ def test_it_compiles_in_one_graph():
         (lambda: replace(SMALL, weight_image=-1.0), "neither may be negative"),
         (lambda: replace(SMALL, denoiser="dncnn"), 'denoiser = "dncnn", but it must be one of unet, ffdnet'),
         (lambda: replace(SMALL, denoiser_width=3), "an even width"),
+        (lambda: figures.trade_off({"not run": {}}), "no points to draw"),
     ],
 )
 def test_wrong_input(call, message):

@@ -155,6 +155,15 @@ def test_curves(drawn):
     assert len(shown.content) <= LARGEST
 
 
+def test_bands_of_curves(drawn):
+    plots.curves([1, 2, 4], {"a": [5, 6, 8], "b": [1, 1, 1]}, "x", "y", "An alternative text.", halves={"a": [1, 0.5, 2]})
+    [axis] = drawn[0].axes
+    [band] = axis.collections
+    corners = {tuple(point) for point in band.get_paths()[0].vertices.tolist()}
+    assert {(1, 4), (1, 6), (2, 5.5), (2, 6.5), (4, 6), (4, 10)} <= corners
+    assert tuple(band.get_facecolor()[0][:3]) == matplotlib.colors.to_rgb(axis.lines[0].get_color())
+
+
 def test_there_is_no_half_a_layer(drawn):
     plots.curves(range(21), {"a": list(range(21))}, "layers", "y", "An alternative text.")
     plots.curves([0.0, 0.5, 2.0], {"a": [1, 2, 3]}, "x", "y", "An alternative text.")

@@ -124,6 +124,11 @@ def test_a_probe_sees_the_labels_of_its_draw_only():
 
     wide, others = torch.randn(40, 90, generator=torch.Generator().manual_seed(0)), rand(30, 90, seed=3)
     classes = torch.arange(40) % 4
+    two = probe.answers((labels < 2).nonzero().flatten())
+    assert set(two.tolist()) == {0, 1} and torch.equal(two[labels < 2], labels[labels < 2]), "classes without a label are never an answer"
+    for chosen, message in (([200], "chosen has 200 in it, but there are 200"), ([], "chosen is empty: at least one image needs a label")):
+        with pytest.raises(ValueError, match=message):
+            probe.answers(torch.tensor(chosen))
     short = few_labels.Probe(wide, classes, others, torch.arange(30) % 4)
     chosen = few_labels.draw(classes, 3).numpy()
     theirs = RidgeClassifier(alpha=90 * few_labels.REGULARISATION).fit(short.known.numpy()[chosen], classes.numpy()[chosen])
@@ -265,8 +270,38 @@ def test_a_probe_of_the_shipped_network(home):
     assert written["about"]["needs"]["trunk"]["recipe"] == "rotnet" and 0 <= written["metrics"]["digits_on_photos"]["accuracy"] <= 100
     shipped = runs.shipped("rotnet", "quick")
     assert torch.equal(model.trunk.network[1][0].weight, shipped.blocks[0][0].weight)
-    with pytest.raises(results.RecordError):
-        runs.train("random_conv", "quick", changes=changes)
+
+
+def test_a_network_that_is_needed_and_missing_is_named_before_any_image_is_loaded(home, monkeypatch):
+    monkeypatch.setattr(data, "load", lambda *_, **__: pytest.fail("images were loaded"))
+    with pytest.raises(results.RecordError, match="weights of nin_random, .* run `course train nin_random --preset quick --record` first"):
+        runs.train("random_conv", "quick")
+
+
+def test_where_two_curves_cross():
+    counts = (10, 100, 1000)
+    assert few_labels.crossing(counts, [50, 60, 70], [40, 60, 80]) == pytest.approx(100), "level at 100, and behind after it"
+    assert few_labels.crossing(counts, [50, 60, 70], [40, 50, 80]) == pytest.approx(10**2.5), "half-way on a logarithmic axis"
+    assert few_labels.crossing(counts, [50, 60, 70], [60, 50, 80]) == pytest.approx(10**2.5), "the last one counts"
+    assert few_labels.crossing(counts, [50, 60, 70], [60, 70, 80]) == 10
+    assert few_labels.crossing(counts, [50, 60, 70], [40, 70, 70]) is None and few_labels.crossing([7], [1], [0]) is None
+    dense = np.logspace(1, 3, 100_001)
+    ours, rivals = (np.interp(np.log(dense), np.log(counts), values) for values in ([64, 71, 90], [33, 69, 95]))
+    assert few_labels.crossing(counts, [64, 71, 90], [33, 69, 95]) == pytest.approx(dense[(ours >= rivals).nonzero()[0].max()], rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (([], [], []), r"counts = \(\): give one or more rising numbers"),
+        (([10, 10], [1, 2], [1, 2]), r"counts = \(10, 10\): give one or more rising"),
+        (([0, 10], [1, 2], [1, 2]), "rising numbers of labels a class, from 1"),
+        (([1, 10], [1, 2], [1]), "there are 2 counts, but 2 and 1 accuracies"),
+    ],
+)
+def test_curves_that_cannot_cross(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        few_labels.crossing(*arguments)
 
 
 def test_few_labels_are_drawn_by_the_seed_and_paired(home, monkeypatch):
@@ -289,6 +324,8 @@ def test_recipes_of_few_labels():
             assert list(found.presets) == (["quick", "paper", "jpeg"] if count <= 400 else ["paper", "jpeg"]), "as many as there are"
             full = recipes.RECIPES["nin_supervised" if name == "supervised" else "rotnet_conv"].presets["paper"].settings
             assert found.presets["paper"].settings.steps == full.steps, "few labels mean no shorter training"
+    budgets = {recipes.budget(recipes.find(f"few20_{name}", "quick")[1].settings) for name in ("supervised", "rotnet", "tuned", "random")}
+    assert len(budgets) == 1, "from scratch, too, sees as many images"
     tuned, frozen = (recipes.find(f"few20_{name}", "paper")[1].settings for name in ("tuned", "rotnet"))
     assert tuned == replace(frozen, fine_tuned=True) and tuned.head == "conv"
 

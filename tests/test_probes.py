@@ -40,7 +40,8 @@ def stripes(count=80) -> Dataset:
 @pytest.mark.parametrize("head", ["linear", "nonlinear", "conv"])
 @pytest.mark.parametrize("fine_tuned", [False, True])
 def test_a_probe_learns_and_changes_the_trunk_only_where_it_is_asked_to(head, fine_tuned):
-    settings = probes.Settings(**{**TINY, "steps": 120, "learning_rate": 0.02}, head=head, fine_tuned=fine_tuned, padding=0, flip=False)
+    plan = {**TINY, "steps": 120, "learning_rate": 0.02, "drop_at": (0.4, 0.8, 0.9), "padding": 0, "flip": False}
+    settings = probes.Settings(**plan, head=head, fine_tuned=fine_tuned)
     below = trunk()
     before = {name: value.clone() for name, value in below.state_dict().items()}
     model = probes.Probe(settings, Frozen(below))
@@ -72,8 +73,8 @@ def test_heads_have_the_sizes_of_the_paper():
 
 
 def test_the_rate_falls_by_five_three_times():
-    settings = probes.Settings(steps=50, batch_size=128)
-    rates = [training.learning_rate(settings, epoch) for epoch in (0, 19, 20, 39, 40, 44, 45, 49)]
+    settings = probes.Settings(steps=100, batch_size=128)
+    rates = [training.learning_rate(settings, epoch) for epoch in (0, 19, 20, 39, 40, 44, 45, 99)]
     assert rates == pytest.approx([0.1, 0.1, 0.02, 0.02, 0.004, 0.004, 0.0008, 0.0008])
 
 

@@ -226,6 +226,7 @@ def test_training_goes_on_from_shipped_weights(home, monkeypatch):
     general = copy.deepcopy(runs.train("gradual", "paper", changes=TINY, seed=3)[0])
     monkeypatch.setattr(runs, "shipped", lambda recipe, preset: {("gradual", "paper"): general}[recipe, preset])
     monkeypatch.setattr(runs, "about", lambda *_: {})  # no weights are shipped here
+    monkeypatch.setattr(runs, "_require", lambda chosen: None)  # nor recorded
     model = runs.train("gradual_text", "paper", changes=TINY, seed=0)[0]
     assert all(torch.equal(t, general.state_dict()[name]) for name, t in model.state_dict().items())
     assert all(a.data_ptr() != b.data_ptr() for a, b in zip(model.parameters(), general.parameters(), strict=True))

@@ -133,6 +133,21 @@ def test_the_weights_of_the_joint_loss(recipe):
     assert (paper.denoiser_width, paper.sigma, paper.layers) == (64, 0.15, 20)
 
 
+@pytest.mark.parametrize("preset", ["quick", "paper", "jpeg"])
+def test_each_weight_of_the_image_has_the_same_start_and_the_same_budget(preset):
+    """Only what the loss weighs differs along the curve; the control goes on as long, without the label."""
+    sweep = ("joint_image_longer", "joint_1000", "joint_100", "joint_10", "joint_1", "joint_label")
+    found = [RECIPES[recipe].presets[preset] for recipe in sweep]
+    weights_of = [(chosen.settings.weight_label, chosen.settings.weight_image) for chosen in found]
+    assert weights_of == [(0.0, 1.0), (1.0, 1000.0), (1.0, 100.0), (1.0, 10.0), (1.0, 1.0), (1.0, 0.0)]
+    assert len({replace(chosen.settings, weight_label=1.0, weight_image=1.0) for chosen in found}) == 1
+    assert {chosen.needs["start"].recipe for chosen in found} == {"joint_image"}
+    assert "start" not in RECIPES["joint_image"].presets[preset].needs
+    pair = [RECIPES[recipe].presets[preset] for recipe in ("joint_ffdnet_longer", "joint_ffdnet_100")]
+    assert len({replace(chosen.settings, weight_label=1.0, weight_image=1.0) for chosen in pair}) == 1
+    assert {chosen.needs["start"].recipe for chosen in pair} == {"joint_ffdnet"}
+
+
 def test_names_of_figures():
     assert reported.named("accuracy_38.25").words == "classified correctly, with noise of σ = 38.25"
     assert reported.named("accuracy_x4bicubic").words == "classified correctly, at 1/4 of the resolution, enlarged by bicubic interpolation"

@@ -201,7 +201,7 @@ def test_a_run_in_slices_is_the_run_in_one_go_and_says_who_computed_what(home):
     record, [job] = results.read("dncnn_s"), jobs.jobs(["dncnn_s"])
     runs.train("dncnn_s", "laptop", checkpoint=home / "whole.ckpt")
     assert checkpoints.open_file(home / "whole.ckpt")["sha256"] == checkpoints.open_file(job.checkpoint)["sha256"]
-    assert record["about"]["preset"] == "laptop" and record["short"] and record["steps"] == 6
+    assert record["about"]["preset"] == "laptop" and not record["short"] and record["steps"] == 6
     assert record["about"]["data"]["train"].startswith("bsd400: 2 images") and record["about"]["needs"] == {}
     assert [(one["first_step"], one["last_step"]) for one in record["slices"]] == [(i, i + 1) for i in range(6)]
     [who] = record["computed_by"]

@@ -33,12 +33,19 @@ def test_recorded_figures_are_those_of_the_record(home):
     assert recorded == {(d, "psnr"): record["metrics"][d]["psnr"] for d in ("bsd68", "set12")}
 
 
+def test_the_command_of_a_run_has_its_seeds():
+    assert reproduction.command("rotnet", "jpeg") == "course train rotnet --preset jpeg --record"
+    assert reproduction.command("few20_tuned", "paper") == "course train few20_tuned --preset paper --seeds 5 --record"
+    with pytest.raises(ValueError, match="few21_tuned"):
+        reproduction.command("few21_tuned", "paper")
+
+
 def test_a_table_for_a_chapter(home):
     rows = {"DnCNN-S": "dncnn_s", "RotNet and a third block": "rotnet_conv"}
-    text = reproduction.beside(rows, {"σ = 25": "psnr", "accuracy": "accuracy"}, ("bsd68", "cifar10"), digits=2).data
+    text = reproduction.beside(rows, {"σ = 25": "psnr", "accuracy": "accuracy"}, ("bsd68", "cifar10"), ("paper", "laptop"), digits=2).data
     record = results.read("dncnn_s")
     paper, ours = record["paper"]["bsd68"]["psnr"]["value"], record["metrics"]["bsd68"]["psnr"]
-    assert f"| DnCNN-S | {paper:.2f} / {ours:.2f} | – / – | paper{', short' if record['short'] else ''} |" in text
+    assert f"| DnCNN-S | {paper:.2f} / {ours:.2f} | – / – | {record['about']['preset']}{', short' if record['short'] else ''} |" in text
     assert "| – / – | 91.16 / – | not run: `course train rotnet_conv --preset paper --record` |" in text
     alone = reproduction.beside({"N2N": "n2v_as_n2n"}, {"σ = 25": "psnr_25"}, ("bsd68",)).data
     assert "| N2N | – | not run: `course train n2v_as_n2n --preset paper --record` |" in alone, "no paper has a figure"
@@ -157,10 +164,10 @@ def test_records_of_several_seeds_are_shown_with_their_intervals():
 def test_a_paper_beside_runs_of_several_seeds(home):
     def written(accuracy):
         name = "cifar10_jpeg"
-        entry = json.loads((home / "data" / "results" / "dncnn_s.paper.json").read_text(encoding="utf-8"))
+        entry = results.read("dncnn_s")
         values = {f"seed {seed}": value for seed, value in enumerate(accuracy)}
         about = {**entry["about"], "recipe": "cifar_noise_pivot", "preset": "jpeg"}
-        entry |= {"about": about, "seed": list(range(len(accuracy))), "paper": {}}
+        entry |= {"about": about, "seed": list(range(len(accuracy))), "paper": {}, "short": True}
         del entry["per_image"]
         mean = sum(accuracy) / len(accuracy)
         entry["per_seed"], entry["metrics"] = {name: {"accuracy_38.25": values}}, {name: {"accuracy_38.25": mean}}

@@ -191,7 +191,7 @@ def test_committed_record(file, monkeypatch):
     found = results.read(recipe, preset)
     assert (found["about"]["recipe"], found["about"]["preset"]) == (recipe, preset)
     method, _ = recipes.find(recipe, preset)
-    assert found["paper"] == (method.paper if preset == "paper" else {}), "the paper's figures are those of the recipe"
+    assert found["paper"] == (method.paper if preset in results.FOR_THE_PAPER else {}), "the paper's figures are those of the recipe"
 
     kinds = {field.name for field in dataclasses.fields(method.presets[preset].settings)}
     assert set(found["settings"]) <= kinds, "every setting of the record is one of the method's"
@@ -282,6 +282,27 @@ def test_interval_against_scipy():
 def test_interval_of_too_little(values, confidence):
     with pytest.raises(ValueError, match=f"{len(values)} values at a confidence of {confidence}"):
         results.interval(values, confidence)
+
+
+def test_paired_differences():
+    """What a seed does to both is no part of the difference; a seed that only one has does not count."""
+
+    def of(*values, first=0):
+        return {"per_seed": {"digits": {"accuracy": {f"seed {i + first}": value for i, value in enumerate(values)}}}}
+
+    ours, rival = of(80.0, 90.0, 70.0, 10.0), of(79.0, 88.0, 69.5)
+    assert results.paired(ours, rival, "digits", "accuracy") == results.interval([1.0, 2.0, 0.5])
+    assert results.paired(rival, ours, "digits", "accuracy", 0.5)[0] == pytest.approx(-3.5 / 3)
+    for other in (of(80.0, first=3), {"metrics": {}}):
+        with pytest.raises(ValueError, match=r"digits\.accuracy: the two records share [01] seeds, but an interval needs at least two"):
+            results.paired(ours, other, "digits", "accuracy")
+
+
+def test_a_figure_of_every_seed():
+    several = {"metrics": {"digits": {"accuracy": 2.0, "other": 5.0}}, "per_seed": {"digits": {"accuracy": {"seed 0": 1.0, "seed 1": 3.0}}}}
+    assert results.of_seeds(several, "digits", "accuracy") == [1.0, 3.0] and results.of_seeds(several, "digits", "other") == [5.0]
+    lacking = [(several, "mnist", "accuracy"), (several, "digits", "psnr"), ({}, "digits", "psnr")]
+    assert all(results.of_seeds(*asked) == [] for asked in lacking)
 
 
 # --- what schema 2 adds ---------------------------------------------------------------------------------------------------

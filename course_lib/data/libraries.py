@@ -6,6 +6,7 @@ import gzip
 import io
 import tempfile
 from dataclasses import replace
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -75,13 +76,20 @@ def cifar10_jpeg(asked: Request) -> Dataset:
     path = "cifar10-jpeg/cifar10_jpeg.npz"
     if not (asked.root / path).is_file():
         raise DataError(f"{asked.root / path} is missing: set COURSE_DATA to the folder that holds it, see data/README.md.")
-    with np.load(io.BytesIO(contents(asked.root, path))) as file:
-        content, offsets = file[f"{asked.split}_jpeg"], file[f"{asked.split}_offsets"]
-        labels, classes = file[f"{asked.split}_labels"], tuple(str(c) for c in file["classes"])
-    images = torch.stack([decoded(content[a:b].tobytes(), "RGB") for a, b in zip(offsets[:-1], offsets[1:], strict=True)])
+    images, labels, classes = _of_archive(asked.root, path, asked.split, (asked.root / path).stat().st_mtime_ns)
     source = f"a JPEG copy of CIFAR-10 (quality about 75, not the official files), {asked.split} split"
     names = tuple(f"{asked.split} {i}" for i in range(len(images)))
-    return Dataset(asked.name, images, source, names, torch.from_numpy(labels.astype(np.int64)), classes)
+    return Dataset(asked.name, images, source, names, labels, classes)
+
+
+@lru_cache(maxsize=2)
+def _of_archive(root: Path, path: str, split: str, changed: int) -> tuple[torch.Tensor, torch.Tensor, tuple[str, ...]]:
+    """Images, labels and classes of a part of the JPEG copy, decoded once a process: several seeds train on the same ones."""
+    with np.load(io.BytesIO(contents(root, path))) as file:
+        content, offsets = file[f"{split}_jpeg"], file[f"{split}_offsets"]
+        labels, classes = file[f"{split}_labels"], tuple(str(c) for c in file["classes"])
+    images = torch.stack([decoded(content[a:b].tobytes(), "RGB") for a, b in zip(offsets[:-1], offsets[1:], strict=True)])
+    return images, torch.from_numpy(labels.astype(np.int64)), classes
 
 
 def faces(asked: Request) -> Dataset:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
+from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
-from course_lib import plots
+from course_lib import plots, results
 
 
 def verdicts(image: Tensor, said: Mapping[str, Tensor], label: int, classes: tuple[str, ...] | list[str]):
@@ -38,3 +41,94 @@ def verdicts_in_words(said: Mapping[str, Tensor], label: int, classes: tuple[str
         best = int(logits.argmax())
         words.append(f"{name} says {classes[best]}, {'right' if best == label else 'wrong'}")
     return "; ".join(words)
+
+
+def trade_off(points: Mapping[str, Mapping[str, tuple[float, float]]]):
+    """Accuracy against PSNR: a line through the points of each series in their order, named beside them. A figure to show.
+
+    Args:
+        points: name of a series -> name of a point -> (PSNR in dB, accuracy in percent). A series without points is left out.
+
+    Raises:
+        ValueError: for no points at all.
+    """
+    if not any(points.values()):
+        raise ValueError("there are no points to draw: give {series: {point: (psnr, accuracy)}}.")
+    drawn, axis = plots.figure(7, 3.9)
+    there = {name: series for name, series in points.items() if series}
+    for (name, series), marker in zip(there.items(), itertools.cycle("osD^vP"), strict=False):
+        [line] = axis.plot(*zip(*series.values(), strict=True), marker=marker, ms=5.5, lw=1.5, label=name)
+        for label, place in series.items():
+            axis.annotate(label, place, (5, 5), textcoords="offset points", fontsize=8.5, color=line.get_color())
+    axis.margins(0.12)
+    axis.set(xlabel="PSNR of what the classifier sees (dB)", ylabel="correct, of 100")
+    axis.legend(fontsize=9, frameon=plots.STYLE["legend.frameon"])
+    return drawn
+
+
+def recorded(rows: Mapping[str, str], preset: str, data: str, sigma_255: float) -> dict[str, tuple[float, float]]:
+    """What is recorded of cascades, for :func:`trade_off`: name of a point -> (PSNR in dB, accuracy in percent), without what was not run.
+
+    Args:
+        rows: name of a point -> recipe.
+        preset: of the runs.
+        data: the data set that they were tested on.
+        sigma_255: of the test's noise, on the 0–255 scale.
+
+    Raises:
+        results.RecordError: for a damaged record.
+    """
+    found = {}
+    for name, recipe in rows.items():
+        if (recipe, preset) in results.recorded():
+            measured = results.read(recipe, preset)["metrics"][data]
+            found[name] = (measured[f"psnr_{sigma_255:g}"], measured[f"accuracy_{sigma_255:g}"])
+    return found
+
+
+@dataclass(frozen=True)
+class Space:
+    """The features of one network's coordinates, and who is in them.
+
+    Args:
+        means: of each class ``(K, D)``: the plane that is drawn is the one in which they are furthest apart.
+        points: name -> features ``(n, D)`` to show there.
+    """
+
+    means: Tensor
+    points: Mapping[str, Tensor]
+
+
+def plane(means: Tensor) -> tuple[Tensor, Tensor]:
+    """(Centre ``(D,)``, axes ``(D, 2)``) of the plane that keeps most of the scatter of ``(K, D)`` points: their principal components.
+
+    Raises:
+        ValueError: for fewer than three points, or points of fewer than two coordinates.
+    """
+    if means.dim() != 2 or min(means.shape[0] - 1, means.shape[1]) < 2:
+        raise ValueError(f"means are {tuple(means.shape)}, but at least three points of at least two coordinates, (K, D), make a plane.")
+    centre = means.mean(0)
+    axes = torch.linalg.svd(means - centre, full_matrices=False)[2][:2].T
+    return centre, axes * axes[axes.abs().argmax(0), torch.arange(2)].sign()  # the largest entry of each is positive
+
+
+def feature_spaces(spaces: Mapping[str, Space], classes: tuple[str, ...] | list[str]):
+    """A panel for each space: the means of the classes by their names, single points as stars, several as clouds; a figure to show."""
+    drawn, axes = plots.figure(8.2, 3.6, ncols=len(spaces), squeeze=False)
+    for axis, (title, space) in zip(axes[0], spaces.items(), strict=True):
+        centre, directions = plane(space.means)
+        means = ((space.means - centre) @ directions).tolist()
+        axis.update_datalim(means)  # texts do not widen the axes
+        for name, (x, y) in zip(classes, means, strict=True):
+            axis.text(x, y, name, color="#666666", fontsize=13, ha="center", va="center")
+        for number, (name, features) in enumerate(space.points.items()):
+            x, y = ((features - centre) @ directions).T.tolist()
+            single = len(x) == 1
+            style = dict(marker="*", s=170, edgecolors="black", zorder=3) if single else dict(s=12, alpha=0.6)
+            axis.scatter(x, y, label=name, color=plots.COLORS[number % len(plots.COLORS)], linewidths=0.6 if single else 0, **style)
+        axis.set_title(title, fontsize=10)
+        axis.set(xticks=[], yticks=[])
+        axis.margins(0.1)
+        axis.autoscale_view()
+        axis.legend(fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.02))
+    return drawn

@@ -219,13 +219,23 @@ def batch(pool: LabelledPool, draws: Draws, settings: Settings) -> tuple[Tensor,
     return noisy, target, clean, labels
 
 
-def step(model: nn.Module, batch: tuple[Tensor, Tensor, Tensor, Tensor], settings: Settings) -> tuple[Tensor, dict[str, Tensor]]:
-    """The loss; the share that is classified correctly, and the PSNR in dB of all denoised images together: all scalars."""
+def step(
+    model: nn.Module,
+    batch: tuple[Tensor, Tensor, Tensor, Tensor],
+    settings: Settings,
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """The loss; the share that is classified correctly, and the PSNR in dB of all images: scalars."""
     noisy, target, clean, labels = batch
     denoised, logits = model(noisy)
-    loss = F.cross_entropy(logits, labels)
-    if settings.trained == "denoiser":
-        loss = settings.weight_label * loss + settings.weight_image * F.mse_loss(denoised, target)
+    of_label, of_image = settings.weight_label, settings.weight_image
+    if settings.trained == "classifier":
+        of_label, of_image = 1.0, 0.0
+    terms = []  # one without weight is left out: a gradient of zeros costs as much as any other
+    if of_label:
+        terms.append(of_label * F.cross_entropy(logits, labels))
+    if of_image:
+        terms.append(of_image * F.mse_loss(denoised, target))
+    loss = torch.stack(terms).sum()
     with torch.no_grad():
         right = (logits.argmax(1) == labels).float().mean()
         decibel = -10 * torch.log10(F.mse_loss(denoised, clean))

@@ -11,7 +11,7 @@ Source: K. He, X. Zhang, S. Ren, J. Sun, *Deep Residual Learning for Image Recog
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Literal, NamedTuple, get_args
 
 import torch
 import torch.nn.functional as F
@@ -74,6 +74,13 @@ class Block(nn.Module):
         return (x + made).relu()
 
 
+class Seen(NamedTuple):
+    """What a network makes of images on its way, and at its end."""
+
+    logits: Tensor  # (B, classes), float32
+    features: tuple[Tensor, ...]  # behind the first convolution and behind each stage: (B, channels, height, width)
+
+
 class ResNet(nn.Module):
     """The residual network of 6n + 2 layers: images ``(B, C, H, W)`` in [0, 1] give logits ``(B, classes)``, float32.
 
@@ -98,10 +105,14 @@ class ResNet(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits ``(B, classes)`` of images ``(B, C, H, W)`` in [0, 1]: the *embedding* in which Na et al. compare images."""
-        x = self.stem(images - self.mean)
+        return self.seen(images).logits
+
+    def seen(self, images: Tensor) -> Seen:
+        """The same logits of images ``(B, C, H, W)``, and the features ``(B, channels, height, width)`` on the way to them."""
+        features = [self.stem(images - self.mean)]
         for stage in self.stages:
-            x = stage(x)
-        return self.head(x.mean(dim=(2, 3))).float()
+            features.append(stage(features[-1]))
+        return Seen(self.head(features[-1].mean(dim=(2, 3))).float(), tuple(features))
 
 
 class ResNet18(nn.Module):

@@ -38,7 +38,7 @@ from torch import Tensor, nn
 
 from course_lib import rng
 from course_lib.frozen import Frozen
-from course_lib.noisy_classification import brisque, piqe, restorer
+from course_lib.noisy_classification import brisque, logit_distillation, piqe, restorer
 from course_lib.noisy_classification.restorer import LEVELS, Restored, Restorer, prepare
 from course_lib.rng import Draws
 
@@ -167,9 +167,11 @@ def structure(student: tuple[Tensor, ...], teacher: tuple[Tensor, ...], block: i
 
 
 def divergence(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
-    """T² KL(p_t ‖ p_s), a scalar: the mean over images and channels ``(B, C, H, W)``, p = softmax over pixels of image / T."""
-    own, target = ((one.flatten(2) / temperature).log_softmax(-1) for one in (student, teacher))
-    return temperature**2 * F.kl_div(own, target, reduction="none", log_target=True).sum(-1).mean()
+    """T² KL(p_t ‖ p_s), a scalar: the mean over images and channels ``(B, C, H, W)``, p = softmax over pixels of image / T.
+
+    Errors as :func:`course_lib.noisy_classification.logit_distillation.divergence`.
+    """
+    return logit_distillation.divergence(student.flatten(2), teacher.flatten(2), temperature)
 
 
 # --- the method -----------------------------------------------------------------------------------------------------------

@@ -41,7 +41,7 @@ def probe(settings: ProbeSettings, *, trunk: Frozen, seed: int = 0) -> probes.Pr
 
 
 @torch.no_grad()
-def features(network: nin.NIN, images: Tensor, blocks: Sequence[int], *, at_once: int = 500) -> dict[int, Tensor]:
+def features(network: nin.Trunk, images: Tensor, blocks: Sequence[int], *, at_once: int = 500) -> dict[int, Tensor]:
     """Features of some blocks, averaged over 4×4 parts of the image: of each ``(N, d)`` float32, on the CPU.
 
     Args:
@@ -66,7 +66,7 @@ def features(network: nin.NIN, images: Tensor, blocks: Sequence[int], *, at_once
 
 
 def by_neighbours(
-    network: nin.NIN, images: Tensor, labels: Tensor, *, known: Callable[[], Dataset], block: int, indices: Sequence[int] | None = None
+    network: nin.Trunk, images: Tensor, labels: Tensor, *, known: Callable[[], Dataset], block: int, indices: Sequence[int] | None = None
 ) -> list[float]:
     """For each image, 100 where its nearest training images, in the features of a block, vote for its class, else 0.
 

@@ -78,7 +78,38 @@ class Normalised(nn.Module):
         return (images - self.mean) / self.std
 
 
-class NIN(nn.Module):
+class Trunk(nn.Module):
+    """What the networks of all pretext tasks have in common: the images normalised, and the blocks. Each adds a head of its own.
+
+    Args:
+        settings: ``blocks``, ``width`` and ``channels`` are used.
+    """
+
+    def __init__(self, settings: NINSettings):
+        super().__init__()
+        wide = settings.width
+        middle, narrow = round(wide * 160 / 192), round(wide * 96 / 192)
+        shapes = [((settings.channels, 5), (wide, 1), (middle, 1), narrow), ((narrow, 5), (wide, 1), (wide, 1), wide)]
+        shapes += [((wide, 3), (wide, 1), (wide, 1), wide)] * (settings.blocks - 2)
+        pools = [nn.MaxPool2d(3, 2, padding=1), nn.AvgPool2d(3, 2, padding=1)]
+        self.normalised = Normalised(settings.channels)
+        self.blocks = nn.Sequential()
+        for number, (*layers, last) in enumerate(shapes):
+            outputs = [inputs for inputs, _ in layers[1:]] + [last]
+            parts = [part for (inputs, side), output in zip(layers, outputs, strict=True) for part in _layer(inputs, output, side)]
+            self.blocks.append(nn.Sequential(*parts, *pools[number : number + 1]))
+
+    def features(self, images: Tensor) -> Tensor:
+        """Features ``(B, width, ⌈H/4⌉, ⌈W/4⌉)`` of the last block, of images ``(B, C, H, W)`` in [0, 1]."""
+        return self.blocks(self.normalised(images))
+
+
+def side_of_features(side: int) -> int:
+    """Height and width of the features of the last block, of images of ``side`` pixels: a quarter, rounded up."""
+    return -(-side // 4)
+
+
+class NIN(Trunk):
     """The network for ``classes`` classes: images ``(B, C, H, W)`` in [0, 1], of any size, give logits ``(B, classes)``, float32.
 
     Args:
@@ -93,24 +124,13 @@ class NIN(nn.Module):
     """
 
     def __init__(self, settings: NINSettings, *, classes: int, seed: int = 0):
-        super().__init__()
-        wide = settings.width
-        middle, narrow = round(wide * 160 / 192), round(wide * 96 / 192)
-        shapes = [((settings.channels, 5), (wide, 1), (middle, 1), narrow), ((narrow, 5), (wide, 1), (wide, 1), wide)]
-        shapes += [((wide, 3), (wide, 1), (wide, 1), wide)] * (settings.blocks - 2)
-        pools = [nn.MaxPool2d(3, 2, padding=1), nn.AvgPool2d(3, 2, padding=1)]
-        self.normalised = Normalised(settings.channels)
-        self.blocks = nn.Sequential()
-        for number, (*layers, last) in enumerate(shapes):
-            outputs = [inputs for inputs, _ in layers[1:]] + [last]
-            parts = [part for (inputs, side), output in zip(layers, outputs, strict=True) for part in _layer(inputs, output, side)]
-            self.blocks.append(nn.Sequential(*parts, *pools[number : number + 1]))
-        self.head = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(wide, classes))
+        super().__init__(settings)
+        self.head = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(settings.width, classes))
         initialise(self, settings.initial_gamma, rng.generator(seed, 0, 0, "initial weights"))
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits ``(B, classes)`` of images ``(B, C, H, W)``, float32 whatever autocast does."""
-        return self.head(self.blocks(self.normalised(images))).float()
+        return self.head(self.features(images)).float()
 
 
 def _layer(inputs: int, outputs: int, side: int) -> tuple[nn.Module, ...]:
@@ -129,7 +149,7 @@ def initialise(network: nn.Module, gamma: Gamma, generator: torch.Generator) -> 
             nn.init.uniform_(layer.weight, 0, 1, generator=generator)
 
 
-def trunk(network: NIN, block: int) -> nn.Sequential:
+def trunk(network: Trunk, block: int) -> nn.Sequential:
     """The part of a network up to a block, numbered from 1: images ``(B, C, H, W)`` give its features. Weights are shared, not copied.
 
     Raises:

@@ -166,12 +166,8 @@ def loss(logits: Tensor, labels: Tensor) -> Tensor:
 
 
 def prepare(data: Dataset, settings: Settings, seed: int = 0) -> LabelledPool:
-    """The pool of the images. Labels, where the data have any, are not used.
-
-    Raises:
-        TypeError, ValueError: for images that are not 8-bit, of several sizes, or not of the ``channels`` and ``size`` of the settings.
-    """
-    return LabelledPool(data.images, torch.zeros(len(data), dtype=torch.long), classes=1).fitting(settings)
+    """The pool of the images, without labels; errors as :meth:`course_lib.labelled.LabelledPool.unlabelled`."""
+    return LabelledPool.unlabelled(data, settings)
 
 
 def batch(pool: LabelledPool, draws: Draws, settings: Settings) -> tuple[Tensor, Tensor]:

@@ -10,11 +10,13 @@ from course_lib.recipes import (
     ap_bsn,
     before_after,
     blind_spots,
+    distillation,
     few_labels,
     laptop,
     metric_learning,
     noisy_classification,
     pretext,
+    pretext_tasks,
     restoration,
     self_supervised_denoising,
 )
@@ -31,8 +33,10 @@ PARTS = (
     ap_bsn,
     before_after,
     pretext,
+    pretext_tasks,
     few_labels,
     noisy_classification,
+    distillation,
     restoration,
 )
 RECIPES: dict[str, Recipe] = {name: recipe for part in PARTS for name, recipe in part.RECIPES.items()}

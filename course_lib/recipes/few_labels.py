@@ -23,6 +23,7 @@ SURVEY = {  # K -> accuracy on CIFAR-10 of the supervised NIN, and of RotNet wit
 }  # fmt: skip
 """By Qi and Luo, *Small Data Challenges in Big Data Era*, 2019, Table 1, as 100 less the error: the paper has them in a figure only."""
 
+FAIR_QUICK = {**QUICK, "batch_size": QUICK_PROBE["batch_size"], "steps": QUICK_PROBE["steps"]}  # from scratch: as many images as a probe
 MOST = {"digits_on_photos": 400}  # images of a class, where they are fewer than 5,000
 
 
@@ -30,11 +31,7 @@ def with_labels(name: str, per_class: int) -> Callable[[int], Split]:
     """``per_class`` images of each class of a data set to train on, drawn by the seed, and all its test images."""
 
     def train(seed: int) -> Dataset:
-        found = data.load(name, "train")
-        chosen = few_labels.draw(found.labels, per_class, seed=seed)
-        names = tuple(found.names[i] for i in chosen.tolist())
-        source = f"{found.source}; {per_class} of each class have a label, draw {seed}"
-        return replace(found, images=found.images[chosen], labels=found.labels[chosen], names=names, source=source)
+        return few_labels.labelled(data.load(name, "train"), per_class, seed=seed)
 
     return lambda seed: Split(name, lambda: train(seed), lambda asked: data.load(asked, "test"))
 
@@ -48,10 +45,11 @@ def from_scratch(per_class: int) -> Recipe:
     """The NIN of three blocks, with K labels a class and nothing else."""
 
     def make(preset: str, split: Callable[[int], Split]) -> Preset:
-        settings = supervised.Settings(**(QUICK if preset == "quick" else {}))
+        settings = supervised.Settings(**(FAIR_QUICK if preset == "quick" else {}))
         return Preset(settings=settings, data=split, tests={DATA[preset]: Labelled(metrics={"accuracy": probes.evaluate})})
 
     return Recipe(
+        chapter="05_few_labels",
         title=f"NIN of three blocks, trained with {per_class} labels a class",
         method=supervised, network=supervised.network, presets=presets(per_class, make),
         paper=of_survey(SURVEY[per_class][0]), seeds=5, ships=False,
@@ -74,6 +72,7 @@ def probed(per_class: int, trunk: str, title: str, *, fine_tuned: bool = False, 
         return probe_preset(settings, Source(recipe=trunk, preset=preset), split, [DATA[preset]])
 
     return Recipe(
+        chapter="05_few_labels",
         title=f"{title}, {per_class} labels a class",
         method=probes, network=downstream.probe, presets=presets(per_class, make),
         paper=of_survey(accuracy) if accuracy else {}, seeds=5, ships=False,

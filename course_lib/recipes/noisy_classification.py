@@ -190,8 +190,10 @@ def of_imagenet(training: str, row: Sequence[float]) -> Recipe:
 
 QUICK_JOINT = dict(
     blocks=1, padding=2, flip=False, sigma=0.25,  # at which a clean-trained classifier fails
-    denoiser_width=16, steps=300, batch_size=32, log_every=20, schedule="cosine", final_learning_rate=0.0, warmup_steps=20,
+    denoiser_width=16, denoiser_depth=8, steps=1000, batch_size=16, log_every=20, learning_rate=3e-3, warmup_steps=20,
 )  # fmt: skip
+GOING_ON = dict(steps=150)  # from a denoiser that is trained already
+ANEW = dict(steps=400, batch_size=64)  # a classifier: as long as that of clean images
 JOINT_CONDITIONS: dict[str, Measure] = {
     f"{metric}_{255 * sigma:g}": partial(measure, sigma=sigma)
     for metric, measure in (("accuracy", joint_training.evaluate), ("psnr", joint_training.evaluate_psnr))
@@ -199,33 +201,43 @@ JOINT_CONDITIONS: dict[str, Measure] = {
 }
 
 
-def joint(title: str, *, start: bool = True, **changes) -> Recipe:
+def joint(title: str, *, start: str = "", **changes) -> Recipe:
     """A denoiser before the classifier of ``cifar_clean``, or a classifier behind the denoiser of ``joint_image``.
 
-    Liu et al. begin with a denoiser that was trained for the image; ``start`` says so. They give no figures for these data.
+    Liu et al. begin with a denoiser that was trained for the image: ``start`` is its recipe, and none is for a denoiser that is trained
+    from the beginning. They give no figures for these data.
     """
-    presets = {}
-    classifier = changes.get("trained") == "classifier"
-    for preset_name, on, base in (("quick", "digits_on_photos", QUICK_JOINT), ("paper", "cifar10", {}), ("jpeg", "cifar10_jpeg", {})):
+    classifier, presets = changes.get("trained") == "classifier", {}
+    quick = {**QUICK_JOINT, **(ANEW if classifier else GOING_ON if start else {})}
+    for preset_name, on, base in (("quick", "digits_on_photos", quick), ("paper", "cifar10", {}), ("jpeg", "cifar10_jpeg", {})):
         settings = joint_training.Settings(**{**base, **changes})
         needs = {"classifier": Source(recipe="cifar_clean", preset=preset_name)}
         if classifier:
             needs = {"denoiser": Source(recipe="joint_image", preset=preset_name, part="denoiser")}
         elif start:
-            needs["start"] = Source(recipe="joint_image", preset=preset_name, part="denoiser")
+            needs["start"] = Source(recipe=start, preset=preset_name, part="denoiser")
         tests = {on: Labelled(metrics=JOINT_CONDITIONS)}
         presets[preset_name] = Preset(settings=settings, data=labelled(on), tests=tests, needs=needs)
-    return Recipe(title=f"Joint training: {title}", method=joint_training, network=joint_training.Cascade, presets=presets, seeds=3)
+    return Recipe(
+        title=f"Joint training: {title}",
+        chapter="16_joint_training", method=joint_training, network=joint_training.Cascade, presets=presets, seeds=3,
+    )  # fmt: skip
 
 
+IMAGE, LABEL = dict(weight_label=0.0), dict(weight_image=0.0)
+UNET, FFDNET = "joint_image", "joint_ffdnet"
 JOINT: dict[str, Recipe] = {
-    "joint_image": joint("denoiser by the image alone", start=False, weight_label=0.0),
-    "joint_noise2noise": joint("denoiser by a second noisy image", start=False, weight_label=0.0, target="noisy"),
-    "joint_ffdnet": joint("FFDNet by the image alone", start=False, weight_label=0.0, denoiser="ffdnet"),
-    "joint_100": joint("denoiser by label and image, λ = 100", weight_image=100.0),
-    "joint_10": joint("denoiser by label and image, λ = 10", weight_image=10.0),
-    "joint_1": joint("denoiser by label and image, λ = 1", weight_image=1.0),
-    "joint_label": joint("denoiser by the label alone", weight_image=0.0),
+    UNET: joint("denoiser by the image alone", **IMAGE),
+    "joint_noise2noise": joint("denoiser by a second noisy image", target="noisy", **IMAGE),
+    FFDNET: joint("FFDNet by the image alone", denoiser="ffdnet", **IMAGE),
+    "joint_image_longer": joint("denoiser by the image alone, as long as by the label", start=UNET, **IMAGE),
+    "joint_1000": joint("denoiser by label and image, λ = 1000", start=UNET, weight_image=1000.0),
+    "joint_100": joint("denoiser by label and image, λ = 100", start=UNET, weight_image=100.0),
+    "joint_10": joint("denoiser by label and image, λ = 10", start=UNET, weight_image=10.0),
+    "joint_1": joint("denoiser by label and image, λ = 1", start=UNET, weight_image=1.0),
+    "joint_label": joint("denoiser by the label alone", start=UNET, **LABEL),
+    "joint_ffdnet_longer": joint("FFDNet by the image alone, as long as by the label", start=FFDNET, denoiser="ffdnet", **IMAGE),
+    "joint_ffdnet_100": joint("FFDNet by label and image, λ = 100", start=FFDNET, denoiser="ffdnet", weight_image=100.0),
     "joint_retrained": joint("classifier trained anew on denoised images", trained="classifier"),
 }
 """From the image to the label, by λ; and the classifier that adapts instead."""

@@ -72,7 +72,9 @@ def rotnet(angles: Sequence[int]) -> Recipe:
     return of_nin(title, rotation, lambda plan: {"rotation": partial(rotations, angles=plan.angles)}, angles=tuple(angles))
 
 
-def probed(title: str, trunk: str, block: int, head: str, *, fine_tuned: bool = False, accuracy: float | None = None) -> Recipe:
+def probed(
+    title: str, trunk: str, block: int, head: str, *, fine_tuned: bool = False, accuracy: float | None = None, chapter: str = "04_rotnet"
+) -> Recipe:
     """A probe of a block of the network of another recipe, with the paper's figure on CIFAR-10 where there is one."""
     # the rate falls after epochs 20, 40 and 45 (non-linear) or 35, 70 and 85 of 100
     drops = (0.35, 0.7, 0.85) if head == "conv" else (0.2, 0.4, 0.45)
@@ -86,7 +88,7 @@ def probed(title: str, trunk: str, block: int, head: str, *, fine_tuned: bool = 
 
     return Recipe(
         title=title,
-        chapter="04_rotnet",
+        chapter=chapter,
         method=probes,
         network=downstream.probe,
         presets={"quick": preset("quick", **QUICK_PROBE), "paper": preset("paper"), "jpeg": preset("jpeg")},
