@@ -43,16 +43,20 @@ def encoded(model: nn.Module, *, half: bool = True) -> bytes:
     return to_bytes(tensors)
 
 
-def shipped(recipe: str, preset: str | None = None) -> bytes:
-    """The weights file of a recorded run, as it is on the disk, after a check that it is the one of the record.
+def load(model: nn.Module, recipe: str, preset: str | None = None) -> None:
+    """Load the shipped weights of a recipe into ``model``, in place, and put it in evaluation mode.
 
     Args:
+        model: a network of the architecture that the record names.
         recipe: such as ``"dncnn_s"``.
         preset: of the run that the weights come from; None for the best record beside the paper.
 
     Raises:
-        WeightsError: if the file is missing, or is not the one of the record.
+        WeightsError: if the file is missing, is not the one of the record, or is of another network. ``model`` is
+            unchanged then.
     """
+    from safetensors.torch import load as from_bytes
+
     preset = preset or results.best(recipe)
     file = path(recipe, preset)
     expected = results.read(recipe, preset).get("weights", {}).get("sha256")
@@ -68,24 +72,6 @@ def shipped(recipe: str, preset: str | None = None) -> bytes:
             f"{file} is truncated, altered or of another run: its SHA-256 is {found[:16]}…, the record has "
             f"{expected[:16]}…: {project.restoring(file)}."
         )
-    return content
-
-
-def load(model: nn.Module, recipe: str, preset: str | None = None) -> None:
-    """Load the shipped weights of a recipe into ``model``, in place, and put it in evaluation mode.
-
-    Args:
-        model: a network of the architecture that the record names.
-        recipe: such as ``"dncnn_s"``.
-        preset: of the run that the weights come from; None for the best record beside the paper.
-
-    Raises:
-        WeightsError: if the file is missing, is not the one of the record, or is of another network. ``model`` is
-            unchanged then.
-    """
-    from safetensors.torch import load as from_bytes
-
-    file, content = path(recipe, preset or results.best(recipe)), shipped(recipe, preset)
     tensors = {name: t.float() if t.is_floating_point() else t for name, t in from_bytes(content).items()}
     current = model.state_dict()
     wrong = sorted(set(current) ^ set(tensors)) + [n for n in current if n in tensors and current[n].shape != tensors[n].shape]

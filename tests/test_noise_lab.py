@@ -17,7 +17,7 @@ import pytest
 from PIL import Image
 
 import lab_photos
-from course_lib import weights
+from course_lib import results, weights
 
 BOOK = Path(__file__).resolve().parents[1] / "book"
 sys.path.append(str(BOOK / "_sphinx"))
@@ -86,9 +86,16 @@ def test_scripts_hand_over_what_they_are_said_to(package, tmp_path):
     assert noise_lab.write(tmp_path / "lab", tmp_path / "cache") == ""
     found = dict(handed_over((tmp_path / "lab" / f"{name}.js").read_text()) for name in ("a", "weights-gray", "weights-colour", "worker"))
     assert found["a"] == b"let a"
-    assert found["weights-gray"] == weights.shipped("ffdnet") and found["weights-colour"] == weights.shipped("cffdnet")
+    for name, recipe in (("gray", "ffdnet"), ("colour", "cffdnet")):
+        assert found[f"weights-{name}"] == weights.path(recipe, results.best(recipe)).read_bytes()
     assert found["worker"] == (noise_lab.SOURCES / "worker.js").read_bytes()
     assert "Apache License 2.0" in (tmp_path / "lab" / "a.js").read_text().splitlines()[0]
+
+
+def test_weights_that_are_not_those_of_the_record_are_not_handed_over(monkeypatch):
+    monkeypatch.setattr(results, "read", lambda recipe: {"weights": {"file": "ffdnet.safetensors", "sha256": "0" * 64}})
+    with pytest.raises(ValueError, match="ffdnet.safetensors is truncated, altered or of another run"):
+        noise_lab.shipped("ffdnet")
 
 
 def test_what_a_click_loads_stays_small(tmp_path):

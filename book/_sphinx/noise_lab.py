@@ -109,12 +109,22 @@ def tensorflow(cache: Path = CACHE) -> dict[str, bytes]:
     return {name: content for package in TENSORFLOW for name, content in unpacked(package, cache).items()}
 
 
+def shipped(recipe: str) -> bytes:
+    """The weights file of the best record beside the paper, as it is on the disk; ``ValueError`` if it is not the one of the record."""
+    from course_lib import project, results
+
+    record = results.read(recipe)["weights"]
+    file = project.home() / "data" / "weights" / record["file"]
+    content = file.read_bytes()
+    if hashlib.sha256(content).hexdigest() != record["sha256"]:
+        raise ValueError(f"{file} is truncated, altered or of another run: {project.restoring(file)}.")
+    return content
+
+
 def ours() -> dict[str, bytes]:
     """The worker, the weights of the networks, and the photos."""
-    from course_lib import weights
-
     found = {"worker": (SOURCES / "worker.js").read_bytes()}
-    found |= {f"weights-{name}": weights.shipped(recipe) for name, recipe in NETWORKS.items()}
+    found |= {f"weights-{name}": shipped(recipe) for name, recipe in NETWORKS.items()}
     return found | {f"photo-{photo.stem}": photo.read_bytes() for photo in sorted(SOURCES.glob("*.webp"))}
 
 
