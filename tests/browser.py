@@ -10,6 +10,7 @@ import io
 import os
 import shutil
 import socket
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,6 +20,13 @@ import numpy as np
 import pytest
 
 ROOT = Path(__file__).parents[1]
+sys.path.append(str(ROOT / "book" / "_sphinx"))
+import noise_lab  # noqa: E402
+
+AXE = noise_lab.Package(
+    "axe-core", "4.14.1", "FHfa+lmNjQZfJz1q8wKqIDwC6DExcHt/pkjNQb09a3NPjCKg2rhu5qb2S4r76ASyFNNtuFooJpZe37OgudVGtQ==",
+    {"axe": "package/axe.min.js"},
+)  # fmt: skip
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 QUIET = ("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
          "--disable-component-update", "--disable-sync")  # fmt: skip
@@ -135,3 +143,17 @@ def pixels(shown) -> dict:
         "digest": hashlib.sha256(found.tobytes()).hexdigest(),
         "roughness": np.abs(np.diff(left, axis=1)).mean(),
     }
+
+
+def complaints(page, place: str) -> list[str]:
+    """What axe-core finds serious or critical in the element that ``place`` selects."""
+    try:
+        script = noise_lab.unpacked(AXE)["axe"].decode()
+    except noise_lab.VendorError as error:
+        absent(f"axe-core cannot be had: {error}")
+    page.evaluate(script)  # without preload it asks for no style sheet, which a page from a file may not read
+    found = page.evaluate("place => axe.run(place, {resultTypes: ['violations'], preload: false})", place)["violations"]
+    return [
+        f"{rule['id']} ({rule['impact']}): {node['html'][:120]}"
+        for rule in found if rule["impact"] in ("serious", "critical") for node in rule["nodes"]
+    ]  # fmt: skip

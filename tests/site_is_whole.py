@@ -25,6 +25,9 @@ def main() -> int:
         print(f"the site lacks {', '.join(missing)}", file=sys.stderr)
         return 1
     print(f"{len(expected)} pages in {site}")
+    manifest = site / "lab" / "manifest.js"
+    if manifest.is_file() and '"missing": true' in manifest.read_text(encoding="utf-8"):
+        print("TensorFlow.js could not be fetched, so that the noise lab shows stored pictures: build again with network")
     return 0
 
 

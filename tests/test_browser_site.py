@@ -548,3 +548,65 @@ def test_no_page_moves_sideways_on_a_telephone_or_throws(name, site, visit):
         page.mouse.wheel(300, 0)
         page.wait_for_timeout(200)
         assert page.evaluate("window.scrollX") == 0
+
+
+# --- the noise lab, whose networks test_browser_noise_lab looks at ---------------------------------------------------------
+
+LAB = ".noise-lab-live"
+
+
+@contextmanager
+def lab(visit, address, **options):
+    """The noise lab of the site, its network running."""
+    with visit(f"{address}/noise_lab.html", **options) as page:
+        if page.locator(".noise-lab-begin").count() == 0:
+            browser.absent(page.locator(".noise-lab-shown").inner_text())
+        tab_to(page, "e.matches('.noise-lab-begin')")
+        page.keyboard.press("Enter")
+        page.wait_for_function("() => noiseLabState().result")
+        yield page
+
+
+def test_the_noise_lab_runs_on_the_site(address, visit):
+    """From the keyboard alone; no key turns the page."""
+    with lab(visit, address) as page:
+        assert page.locator(".stored-lab").is_hidden() and page.locator(LAB).is_visible()
+        before = page.evaluate("noiseLabState().result.psnr")
+        for _ in range(5):
+            page.keyboard.press("ArrowRight")
+        page.wait_for_function("before => noiseLabState().result && noiseLabState().result.psnr !== before", arg=before)
+        tab_to(page, "e.matches('input[value=wipe]')")
+        page.keyboard.press("ArrowDown")
+        tab_to(page, "e.matches('.noise-lab-view canvas')")
+        page.keyboard.press("ArrowLeft")
+        page.keyboard.press("Space")
+        page.wait_for_function("() => noiseLabState().result")
+        assert page.url == f"{address}/noise_lab.html"
+        assert page.evaluate("noiseLabState().map.filter((sigma) => Math.round(255 * sigma) === 60).length") > 100, "Space has painted"
+        assert page.locator("#noise-lab").get_by_role("status").count() == 1, "one place announces"
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [360, 1366])
+def test_the_noise_lab_is_accessible(width, scheme, site, visit):
+    """Before and after the network runs, and while one paints: names, roles, contrast, sizes, nothing wider than the window."""
+    with visit(f"{site.as_uri()}/noise_lab.html", viewport={"width": width, "height": 800}, color_scheme=scheme) as page:
+        assert browser.complaints(page, "article") == []
+    with lab(visit, site.as_uri(), viewport={"width": width, "height": 800}, color_scheme=scheme) as page:
+        page.get_by_label("the network is told the truth").uncheck()
+        assert browser.complaints(page, "article") == []
+        page.get_by_label("paint noise, and tell the network").check()
+        assert browser.complaints(page, "article") == []
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+        small = page.evaluate(
+            """() => [...document.querySelectorAll("#noise-lab :is(button, select, input, label)")]
+                .filter(e => e.checkVisibility() && !(e.closest("label") && e.matches("input:is([type=radio], [type=checkbox])")))
+                .map(e => [e.outerHTML.slice(0, 80), e.getBoundingClientRect()])
+                .filter(([_, box]) => box.height < 24 || box.width < 24 || box.left < 0 || box.right > innerWidth).map(([html]) => html)"""
+        )
+        assert small == []
+        picture = page.locator(".noise-lab-view canvas")
+        assert picture.bounding_box()["width"] >= min(300, 0.8 * width)
+        levels = browser.levels(picture)
+        page.locator(".noise-lab-line, .noise-lab-brush").evaluate_all("all => all.forEach(e => e.remove())")
+        assert (on_screen(page, picture) == levels).all(), "a gray value is as by day"

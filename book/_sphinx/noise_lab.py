@@ -1,0 +1,202 @@
+"""For the noise lab: what its page loads on a click, as scripts, and the stored frames of another page.
+
+A page that was opened as a file may load scripts but no other files. So each asset (TensorFlow.js, its WebAssembly, the worker, the
+weights as they are shipped, photos) becomes a script that hands it over, compressed and in base64.
+
+TensorFlow.js comes from npm's registry, by version and hash, into a cache. Where there is no network the site is built all the same:
+its manifest then says why there is no TensorFlow.js, and the page says that it shows stored frames.
+"""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import hashlib
+import io
+import json
+import os
+import tarfile
+import urllib.request
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+HERE = Path(__file__).resolve()
+SOURCES = HERE.parents[1] / "noise_lab"
+CACHE = HERE.parents[2] / ".vendored"
+REGISTRY = "https://registry.npmjs.org"
+PATIENCE = 20  # seconds without a byte from the registry
+NETWORKS = {"gray": "ffdnet", "colour": "cffdnet"}  # what the page calls them -> recipes whose weights are shipped
+
+
+class VendorError(RuntimeError):
+    """A package that cannot be had; the message says which, why, and what to do."""
+
+
+@dataclass(frozen=True)
+class Package:
+    """A package of npm's registry, as npm itself pins one."""
+
+    name: str
+    version: str
+    sha512: str  # base64, what npm calls integrity
+    files: Mapping[str, str]  # name of the asset -> path in the tarball
+
+    @property
+    def tarball(self) -> str:
+        """Name of the file."""
+        return f"{self.name.rpartition('/')[2]}-{self.version}.tgz"
+
+    @property
+    def address(self) -> str:
+        """Where it lies: in npm's registry, or the one that ``NPM_CONFIG_REGISTRY`` names."""
+        registry = os.environ.get("NPM_CONFIG_REGISTRY", REGISTRY).rstrip("/")
+        return f"{registry}/{self.name}/-/{self.tarball}"
+
+
+TENSORFLOW = (
+    Package(
+        "@tensorflow/tfjs-core", "4.22.0",
+        "LEkOyzbknKFoWUwfkr59vSB68DMJ4cjwwHgicXN0DUi3a0Vh1Er3JQqCI1Hl86GGZQvY8ezVrtDIvqR1ZFW55A==",
+        {"tf-core": "package/dist/tf-core.es2017.min.js"},
+    ),
+    Package(
+        "@tensorflow/tfjs-backend-wasm", "4.22.0",
+        "/IYhReRIp4jg/wYW0OwbbJZG8ON87mbz0PgkiP3CdcACRSvUN0h8rvC0O3YcDtkTQtFWF/tcXq/KlVDyV49wmA==",
+        {"tf-wasm": "package/dist/tf-backend-wasm.es2017.min.js", "wasm": "package/dist/tfjs-backend-wasm-simd.wasm"},
+    ),
+)  # fmt: skip
+NOTICE = "TensorFlow.js {version}, Copyright Google LLC, Apache License 2.0, https://www.apache.org/licenses/LICENSE-2.0"
+
+
+def tarball(package: Package, cache: Path = CACHE) -> bytes:
+    """The tarball of a package: from the cache, or from the registry and then kept there.
+
+    Raises:
+        VendorError: where the registry cannot be reached, or what it sends is not what is pinned.
+    """
+    from course_lib import files
+
+    kept = cache / package.tarball
+    if kept.is_file() and matches(content := kept.read_bytes(), package):
+        return content
+    try:
+        with urllib.request.urlopen(package.address, timeout=PATIENCE) as answer:
+            content = answer.read()
+    except OSError as error:
+        raise VendorError(
+            f"{package.address} cannot be fetched ({error}): build again with network, or put the file into {kept.parent}"
+        ) from error
+    if not matches(content, package):
+        raise VendorError(f"{package.address} has another SHA-512 than the one that is pinned: it was not used")
+    files.write(kept, content)
+    return content
+
+
+def matches(content: bytes, package: Package) -> bool:
+    """Has a tarball the hash that is pinned?"""
+    return base64.b64encode(hashlib.sha512(content).digest()).decode() == package.sha512
+
+
+def unpacked(package: Package, cache: Path = CACHE) -> dict[str, bytes]:
+    """The files of a package, by the names of the assets; errors as :func:`tarball`."""
+    with tarfile.open(fileobj=io.BytesIO(tarball(package, cache))) as archive:
+        return {name: archive.extractfile(path).read() for name, path in package.files.items()}
+
+
+def tensorflow(cache: Path = CACHE) -> dict[str, bytes]:
+    """The files of TensorFlow.js; errors as :func:`tarball`."""
+    return {name: content for package in TENSORFLOW for name, content in unpacked(package, cache).items()}
+
+
+def shipped(recipe: str) -> bytes:
+    """The weights file of the best record beside the paper, as it is on the disk; ``ValueError`` if it is not the one of the record."""
+    from course_lib import project, results
+
+    record = results.read(recipe)["weights"]
+    file = project.home() / "data" / "weights" / record["file"]
+    content = file.read_bytes()
+    if hashlib.sha256(content).hexdigest() != record["sha256"]:
+        raise ValueError(f"{file} is truncated, altered or of another run: {project.restoring(file)}.")
+    return content
+
+
+def ours() -> dict[str, bytes]:
+    """The worker, the weights of the networks, and the photos."""
+    found = {"worker": (SOURCES / "worker.js").read_bytes()}
+    found |= {f"weights-{name}": shipped(recipe) for name, recipe in NETWORKS.items()}
+    return found | {f"photo-{photo.stem}": photo.read_bytes() for photo in sorted(SOURCES.glob("*.webp"))}
+
+
+def script(name: str, content: bytes, notice: str = "") -> str:
+    """A script that hands an asset over."""
+    coded = base64.b64encode(gzip.compress(content, mtime=0)).decode()
+    return (f"/* {notice} */\n" if notice else "") + f'noiseLabAsset("{name}", "{coded}");\n'
+
+
+def write(folder: Path, cache: Path = CACHE) -> str:
+    """Write all that the page loads into ``folder``; returns why there is no TensorFlow.js, or an empty text."""
+    folder.mkdir(parents=True, exist_ok=True)
+    notice = NOTICE.format(version=TENSORFLOW[0].version)
+    scripts = {name: script(name, content) for name, content in ours().items()}
+    why = ""
+    try:
+        scripts |= {name: script(name, content, notice) for name, content in tensorflow(cache).items()}
+    except VendorError as error:
+        why = str(error)
+    for name, text in scripts.items():
+        (folder / f"{name}.js").write_text(text, encoding="utf-8")
+    sizes = {name: len(text) for name, text in scripts.items()}
+    manifest = {"missing": bool(why), "sizes": sizes, "photos": sorted(n.removeprefix("photo-") for n in sizes if n.startswith("photo-"))}
+    (folder / "manifest.js").write_text(f"const noiseLabManifest = {json.dumps(manifest)};\n", encoding="utf-8")
+    for name in ("engine.js", "picture.js", "page.js", "page.css"):
+        (folder / name).write_bytes((SOURCES / name).read_bytes())
+    return why
+
+
+def stored_lab(chapter: Path, kind: str) -> str:
+    """The HTML of the first lab of a kind among a chapter's stored outputs.
+
+    Raises:
+        LookupError: if there is none.
+    """
+    for cell in json.loads(chapter.read_text(encoding="utf-8"))["cells"]:
+        for output in cell.get("outputs", ()):
+            found = "".join(output.get("data", {}).get("text/html", ""))
+            if f'class="lab {kind}"' in found:
+                return found
+    raise LookupError(f"{chapter.name} has no stored output with a {kind}: execute it.")
+
+
+def write_all(app, exception):
+    """Beside the pages, once they are written."""
+    if exception or app.builder.name != "html":
+        return
+    from sphinx.ext.autodoc.mock import mock
+    from sphinx.util import logging
+
+    with mock(app.config.autodoc_mock_imports):
+        why = write(Path(app.outdir) / "lab")
+    if why:
+        # no warning: the site is whole without, and `make book` works without network
+        logging.getLogger(__name__).info("the noise lab shows stored frames, for want of TensorFlow.js: %s", why)
+
+
+def setup(app):
+    from docutils import nodes
+    from sphinx.util.docutils import SphinxDirective
+
+    class StoredLab(SphinxDirective):
+        """``{stored-lab} CHAPTER KIND``: the first lab of a kind that a chapter's stored outputs have, alive on this page too."""
+
+        required_arguments = 2
+
+        def run(self):
+            name, kind = self.arguments
+            chapter = Path(self.env.srcdir) / f"{name}.ipynb"
+            self.env.note_dependency(str(chapter))
+            return [nodes.raw("", f'<div class="stored-lab">{stored_lab(chapter, kind)}</div>', format="html")]
+
+    app.add_directive("stored-lab", StoredLab)
+    app.connect("build-finished", write_all)
+    return {"parallel_read_safe": True}

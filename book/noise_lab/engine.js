@@ -1,0 +1,135 @@
+/* What the noise lab computes with: assets that come as scripts, and the worker that runs the networks. It draws nothing. */
+"use strict";
+
+const {noiseLabAsset, noiseLabEngine} = (() => {
+  const folder = new URL(".", document.currentScript.src).href;
+  const asked = new Map(); // asset -> promise of its bytes
+  const arrivals = new Map(); // asset -> what to do with its text when its script runs
+  const noiseLabAsset = (name, text) => arrivals.get(name)(text);
+
+  const unpacked = async (text) => {
+    const packed = Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
+    const stream = new Blob([packed]).stream().pipeThrough(new DecompressionStream("gzip"));
+    return new Uint8Array(await new Response(stream).arrayBuffer());
+  };
+
+  /* The bytes of an asset; a script, since a page that was opened as a file may load no other files. */
+  const asset = (name) => {
+    if (!asked.has(name)) {
+      asked.set(name, new Promise((resolve, reject) => {
+        arrivals.set(name, resolve);
+        const script = document.createElement("script");
+        script.src = `${folder}${name}.js`;
+        script.onerror = () => {
+          asked.delete(name); // so that one may try again
+          reject(new Error(`the file lab/${name}.js could not be loaded`));
+        };
+        document.head.append(script);
+      }).then(unpacked));
+    }
+    return asked.get(name);
+  };
+
+  /* Why the networks cannot run here, in words; empty where they can. */
+  const hindrance = () => {
+    if (typeof noiseLabManifest === "undefined") return "the site lacks lab/manifest.js";
+    if (noiseLabManifest.missing) return "this copy of the site was built without network, so that it lacks TensorFlow.js";
+    if (typeof WebAssembly !== "object") return "this browser has no WebAssembly, or it is switched off";
+    if (typeof Worker !== "function") return "this browser has no workers";
+    if (typeof DecompressionStream !== "function") return "this browser is too old: it cannot unpack the network (DecompressionStream)";
+    return "";
+  };
+
+  const UNTILED = 320 * 320, SIDE = 256; // pixels up to which an image is one piece, and the side of the tiles of a larger one
+  const tiled = (width, height) => width * height > UNTILED;
+
+  let worker = null, jobs = 0, current = null; // current: {id, resolve, reject, tile, denoised, …}
+  let onStarted = null;
+  const onNetwork = new Map(); // network -> {resolve, reject}
+
+  const settle = (change) => {
+    const job = current;
+    current = null;
+    change(job);
+  };
+
+  const receive = ({data}) => {
+    if (data.kind === "started") onStarted.resolve();
+    else if (data.kind === "network") onNetwork.get(data.name).resolve(data);
+    else if (data.kind === "failed" && data.id === null) (onNetwork.get(data.name) ?? onStarted).reject(new Error(data.message));
+    else if (current?.id !== data.id) return; // of a job that nobody waits for any more
+    else if (data.kind === "tile") current.put(data);
+    else if (data.kind === "failed") settle((job) => job.reject(new Error(data.message)));
+    else settle((job) => job.resolve({...job.result, milliseconds: data.milliseconds, tiles: data.tiles, stopped: data.kind === "stopped"}));
+  };
+
+  let started = null;
+  /* Start TensorFlow.js in a worker, once; tell(name) is called for each asset that arrives. */
+  const start = (tell = () => {}) => {
+    started ??= (async () => {
+      const names = ["tf-core", "tf-wasm", "worker", "wasm"];
+      const loaded = await Promise.all(names.map(async (name) => {
+        const bytes = await asset(name);
+        tell(name);
+        return bytes;
+      }));
+      // one script of three, with line ends between, from memory: a file may start no worker from a file
+      const parts = loaded.slice(0, 3).flatMap((bytes) => [bytes, "\n;\n"]);
+      worker = new Worker(URL.createObjectURL(new Blob(parts, {type: "text/javascript"})));
+      worker.onmessage = receive;
+      await new Promise((resolve, reject) => {
+        onStarted = {resolve, reject};
+        worker.onerror = (event) => reject(new Error(event.message || "the worker could not be started"));
+        worker.postMessage({kind: "start", wasm: loaded[3]});
+      });
+    })();
+    started.catch(() => {
+      worker?.terminate();
+      worker = started = null; // so that one may try again
+    });
+    return started;
+  };
+
+  const networks = new Map();
+  /* Load a network, once; resolves to {channels, depth}. */
+  const network = (name, tell = () => {}) => {
+    if (!networks.has(name)) {
+      const loading = (async () => {
+        const [weights] = await Promise.all([asset(`weights-${name}`), start(tell)]);
+        tell(`weights-${name}`);
+        return new Promise((resolve, reject) => {
+          onNetwork.set(name, {resolve, reject});
+          worker.postMessage({kind: "network", name, weights});
+        });
+      })();
+      networks.set(name, loading);
+      loading.catch(() => networks.delete(name));
+    }
+    return networks.get(name);
+  };
+
+  /* Denoise planes (C, H, W), told a map (H, W), both on the [0, 1] scale. A job that runs is given up for it.
+     Resolves to {denoised, milliseconds, tiles, stopped}; put({left, top, width, height, part, done, total}) is called tile by tile. */
+  const denoise = ({name, noisy, map, width, height, side}, put = () => {}) => {
+    if (current) settle((job) => job.resolve({...job.result, stopped: true, superseded: true}));
+    const id = ++jobs, denoised = new Float32Array(noisy.length), channels = noisy.length / (width * height);
+    return new Promise((resolve, reject) => {
+      const keep = (tile) => {
+        for (let c = 0, i = 0; c < channels; c++) {
+          for (let y = tile.top; y < tile.top + tile.height; y++) {
+            const at = (c * height + y) * width + tile.left;
+            denoised.set(tile.part.subarray(i, i += tile.width), at);
+          }
+        }
+        put(tile);
+      };
+      current = {id, resolve, reject, put: keep, result: {denoised}};
+      const chosen = side ?? (tiled(width, height) ? SIDE : 2 * Math.max(width, height));
+      worker.postMessage({kind: "denoise", id, name, noisy, map, width, height, side: chosen});
+    });
+  };
+
+  const stop = () => worker?.postMessage({kind: "stop"});
+
+  return {noiseLabAsset, noiseLabEngine: {asset, hindrance, start, network, denoise, stop, tiled}};
+})();

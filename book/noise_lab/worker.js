@@ -1,0 +1,165 @@
+/* FFDNet on one thread beside the page, by TensorFlow.js on WebAssembly, from the weights files that the course ships.
+
+   Messages in:  {kind: "start", wasm}                                        bytes of the WebAssembly module
+                 {kind: "network", name, weights}                             bytes of a safetensors file
+                 {kind: "denoise", id, name, noisy, map, width, height, side} noisy (C, H, W) and map (H, W), both on the [0, 1] scale;
+                                                                              side of the tiles, even
+                 {kind: "stop"}
+   Messages out: {kind: "started"}, {kind: "network", name, channels, depth}, {kind: "failed", id, message},
+                 {kind: "tile", id, left, top, width, height, part, done, total}, {kind: "done" | "stopped", id, milliseconds, tiles}
+
+   Images are tiled as course_lib.denoising.common.in_tiles does: every tile is cut out with all the pixels that its result depends on,
+   and ends at the rim of the image where that does. The result is that of the whole image but for rounding. */
+"use strict";
+
+const networks = new Map();
+let wanted = null; // number of the job that is wanted; a job that is not gives up between two tiles
+
+const fromHalf = (half) => {
+  const sign = half & 0x8000 ? -1 : 1, exponent = (half >> 10) & 31, fraction = half & 1023;
+  if (exponent === 0) return sign * fraction * 2 ** -24;
+  if (exponent === 31) return fraction ? NaN : sign * Infinity;
+  return sign * (1 + fraction / 1024) * 2 ** (exponent - 15);
+};
+
+/* safetensors: the length of the header, the header in JSON, and the values of all tensors one after the other. */
+const readTensors = (bytes) => {
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  const begin = 8 + Number(view.getBigUint64(0, true));
+  const header = JSON.parse(new TextDecoder().decode(bytes.subarray(8, begin)));
+  delete header.__metadata__;
+  return Object.fromEntries(Object.entries(header).map(([name, {dtype, shape, data_offsets: [from, to]}]) => {
+    const values = new Float32Array(shape.reduce((product, side) => product * side, 1));
+    if (dtype === "F16") for (let i = 0; i < values.length; i++) values[i] = fromHalf(view.getUint16(begin + from + 2 * i, true));
+    else if (dtype === "F32") for (let i = 0; i < values.length; i++) values[i] = view.getFloat32(begin + from + 4 * i, true);
+    else throw new Error(`tensor ${name} is ${dtype}, but F16 or F32 is expected`);
+    return [name, {values, shape}];
+  }));
+};
+
+/* The convolutions in their order: kernels (out, in, 3, 3) become (3, 3, in, out). */
+const makeNetwork = (bytes) => {
+  const tensors = readTensors(bytes);
+  const numbers = [...new Set(Object.keys(tensors).map((name) => Number(name.split(".")[1])))].sort((a, b) => a - b);
+  const layers = numbers.map((number) => {
+    const {values, shape} = tensors[`layers.${number}.weight`], bias = tensors[`layers.${number}.bias`];
+    return {
+      kernel: tf.tidy(() => tf.transpose(tf.tensor4d(values, shape), [2, 3, 1, 0])),
+      bias: tf.tensor1d(bias.values),
+    };
+  });
+  const channels = layers.at(-1).bias.size / 4;
+  if (layers[0].kernel.shape[2] !== 4 * channels + 1) throw new Error("these weights are not an FFDNet's");
+  return {layers, channels};
+};
+
+/* One piece of an image with even sides: pixel unshuffle, the map averaged over 2×2 pixels, the convolutions, pixel shuffle. */
+const restored = async ({layers, channels}, noisy, map, width, height) => {
+  const across = width / 2, down = height / 2, inputs = 4 * channels + 1;
+  const input = new Float32Array(across * down * inputs);
+  for (let y = 0, i = 0; y < down; y++) {
+    for (let x = 0; x < across; x++) {
+      const corner = 2 * y * width + 2 * x;
+      for (let c = 0; c < channels; c++) {
+        const at = c * width * height + corner;
+        input[i++] = noisy[at];
+        input[i++] = noisy[at + 1];
+        input[i++] = noisy[at + width];
+        input[i++] = noisy[at + width + 1];
+      }
+      input[i++] = (map[corner] + map[corner + 1] + map[corner + width] + map[corner + width + 1]) / 4;
+    }
+  }
+  const output = tf.tidy(() => layers.reduce((x, {kernel, bias}, number) => tf.fused.conv2d({
+    x, filter: kernel, bias, strides: 1, pad: "same", activation: number < layers.length - 1 ? "relu" : "linear",
+  }), tf.tensor4d(input, [1, down, across, inputs])));
+  const values = await output.data();
+  output.dispose();
+  const result = new Float32Array(channels * width * height);
+  for (let y = 0, i = 0; y < down; y++) {
+    for (let x = 0; x < across; x++) {
+      for (let c = 0; c < channels; c++) {
+        const at = c * width * height + 2 * y * width + 2 * x;
+        result[at] = values[i++];
+        result[at + 1] = values[i++];
+        result[at + width] = values[i++];
+        result[at + width + 1] = values[i++];
+      }
+    }
+  }
+  return result;
+};
+
+/* A window of planes (C, H, W); beyond the last row and column these go on. */
+const cut = (planes, count, width, height, left, top, across, down) => {
+  const part = new Float32Array(count * across * down);
+  for (let c = 0, i = 0; c < count; c++) {
+    for (let y = top; y < top + down; y++) {
+      const row = (c * height + Math.min(y, height - 1)) * width;
+      for (let x = left; x < left + across; x++) part[i++] = planes[row + Math.min(x, width - 1)];
+    }
+  }
+  return part;
+};
+
+const othersFirst = () => new Promise((go) => setTimeout(go));
+
+const denoise = async ({id, name, noisy, map, width, height, side}) => {
+  const network = networks.get(name);
+  if (!network) throw new Error(`the network ${name} is not loaded`);
+  if (!(side > 0) || side % 2) throw new Error(`tiles of ${side} pixels a side: an even number is needed`);
+  const {channels, layers} = network;
+  const whole = [width + (width % 2), height + (height % 2)]; // the network works at half resolution
+  const margin = 2 * Math.ceil((2 * layers.length + 1) / 2);
+  const total = Math.ceil(whole[0] / side) * Math.ceil(whole[1] / side);
+  let done = 0, milliseconds = 0;
+  for (let top = 0; top < whole[1]; top += side) {
+    for (let left = 0; left < whole[0]; left += side) {
+      await othersFirst();
+      if (wanted !== id) return postMessage({kind: "stopped", id, milliseconds, tiles: done});
+      const began = performance.now();
+      const x = Math.max(0, left - margin), y = Math.max(0, top - margin);
+      const across = Math.min(whole[0], left + side + margin) - x, down = Math.min(whole[1], top + side + margin) - y;
+      const result = await restored(
+        network, cut(noisy, channels, width, height, x, y, across, down), cut(map, 1, width, height, x, y, across, down), across, down,
+      );
+      const size = [Math.min(side, width - left), Math.min(side, height - top)];
+      const part = cut(result, channels, across, down, left - x, top - y, ...size);
+      milliseconds += performance.now() - began;
+      done += 1;
+      postMessage({kind: "tile", id, left, top, width: size[0], height: size[1], part, done, total}, [part.buffer]);
+    }
+  }
+  postMessage({kind: "done", id, milliseconds, tiles: done});
+};
+
+const start = async (wasm) => {
+  tf.env().set("WASM_HAS_MULTITHREAD_SUPPORT", false); // threads need headers that a plain server does not send
+  if (!(await tf.env().getAsync("WASM_HAS_SIMD_SUPPORT"))) throw new Error("the WebAssembly of this browser lacks SIMD");
+  const address = URL.createObjectURL(new Blob([wasm], {type: "application/wasm"}));
+  // it wants an address for each of its three builds, of which this one is used
+  tf.wasm.setWasmPaths(Object.fromEntries(["", "-simd", "-threaded-simd"].map((kind) => [`tfjs-backend-wasm${kind}.wasm`, address])));
+  if (!(await tf.setBackend("wasm"))) throw new Error("WebAssembly could not be started");
+  await tf.ready();
+  URL.revokeObjectURL(address);
+};
+
+onmessage = async ({data}) => {
+  try {
+    if (data.kind === "start") {
+      await start(data.wasm);
+      postMessage({kind: "started"});
+    } else if (data.kind === "network") {
+      const network = makeNetwork(data.weights);
+      networks.set(data.name, network);
+      postMessage({kind: "network", name: data.name, channels: network.channels, depth: network.layers.length});
+    } else if (data.kind === "denoise") {
+      wanted = data.id;
+      await denoise(data);
+    } else if (data.kind === "stop") {
+      wanted = null;
+    }
+  } catch (error) {
+    postMessage({kind: "failed", id: data.id ?? null, name: data.name ?? null, message: error.message});
+  }
+};
