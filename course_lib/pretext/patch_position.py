@@ -34,7 +34,7 @@ from course_lib.rng import Draws
 __all__ = ["PLACES", "Settings", "batch", "evaluate", "loss", "network", "pairs", "prepare", "step"]
 
 PLACES = ("top left", "above", "top right", "left", "right", "bottom left", "below", "bottom right")
-"""The classes, in their order: where the second patch lies, seen from the first."""
+"""Where the second patch lies, seen from the first; the classes, in their order."""
 
 
 @dataclass(frozen=True, kw_only=True)
