@@ -318,7 +318,7 @@ def digits(home, monkeypatch):
 
 def test_from_teachers_to_records(digits):
     changes = {"blocks": "1", "width": "4", "steps": "2", "batch_size": "8", "precision": "32-true"}
-    with pytest.raises(RecordError, match='no run "cifar_clean"'):
+    with pytest.raises(RecordError, match='the weights of cifar_clean, preset "quick", are needed and not recorded'):
         runs.train_seeds("student_of_clean", "quick", (0, 1), changes=changes, folder=digits)
     for recipe in ("cifar_clean", "cifar_noise_only", *RECIPES):
         files = runs.train_seeds(recipe, "quick", (0, 1), changes=changes, folder=digits)

@@ -13,7 +13,7 @@ from course_lib.recipes import RECIPES
 
 TINY = {"depth": 3, "width": 4, "estimator_width": 4, "patch_size": 16, "batch_size": 6, "images": 2, "people": 5, "dimension": 4,
         "height": 20, "width_of_images": 20, "scales": (1.0,), "size": 20, "blocks": 2, "angles": (0, 90), "denoiser_width": 4,
-        "stride": 2}  # fmt: skip
+        "stride": 2, "tile": 4, "gap": 1}  # fmt: skip
 ONE_EACH = {recipe.method.__name__.rsplit(".", 1)[1]: name for name, recipe in RECIPES.items()}  # the last recipe of each method
 
 
@@ -25,6 +25,8 @@ def made(name):
     of_people = hasattr(settings, "dimension")
     if of_people:
         fields |= {"width": 20, "height": 20}
+    if recipe.method.__name__.endswith("exemplar"):
+        fields["classes"] = 8  # each is an image
     settings = replace(settings, **fields)
     draws, channels = torch.Generator().manual_seed(3), getattr(settings, "channels", 3)
     images = torch.randint(0, 256, (10, channels, 20, 20), dtype=torch.uint8, generator=draws)
@@ -46,7 +48,8 @@ def test_a_batch_is_tensors_drawn_from_named_streams(name):
 
     assert equal(batches[0], batches[1]), "a function of seed, step and rank"
     assert not any(equal(batches[0], other) for other in batches[2:]), "… of each of them"
-    assert len(batches[0] if isinstance(batches[0], torch.Tensor) else batches[0][0]) == settings.batch_size
+    count = len(batches[0] if isinstance(batches[0], torch.Tensor) else batches[0][0])
+    assert count == settings.batch_size * (2 if method.__name__.endswith("contrastive") else 1), "of two views"
 
 
 @pytest.mark.parametrize("name", ONE_EACH.values(), ids=ONE_EACH)
