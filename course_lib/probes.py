@@ -147,11 +147,15 @@ def batch(pool: LabelledPool, draws: Draws, settings: Settings) -> tuple[Tensor,
     return pool.augmented(draws, settings.batch_size, padding=settings.padding, flip=settings.flip)
 
 
-def step(model: nn.Module, batch: tuple[Tensor, Tensor], settings: Settings) -> tuple[Tensor, dict[str, Tensor]]:
-    """The cross-entropy of a batch, and the share of it that is classified correctly, both scalars."""
+def step(
+    model: nn.Module, batch: tuple[Tensor, Tensor], settings: Settings
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """The cross-entropy of a batch, and the share that is classified correctly, both scalars."""
     images, labels = batch
     logits = model(images)
-    return F.cross_entropy(logits, labels), {"accuracy": (logits.detach().argmax(1) == labels).float().mean()}
+    return F.cross_entropy(logits, labels), {
+        "accuracy": (logits.detach().argmax(1) == labels).float().mean()
+    }
 
 
 @torch.no_grad()

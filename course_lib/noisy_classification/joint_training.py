@@ -224,7 +224,8 @@ def step(
     batch: tuple[Tensor, Tensor, Tensor, Tensor],
     settings: Settings,
 ) -> tuple[Tensor, dict[str, Tensor]]:
-    """The loss; the share that is classified correctly, and the PSNR in dB of all images: scalars."""
+    """The loss; the share that is classified correctly, and the PSNR in dB of all images: scalars.
+    """
     noisy, target, clean, labels = batch
     denoised, logits = model(noisy)
     of_label, of_image = settings.weight_label, settings.weight_image

@@ -145,23 +145,30 @@ class Student(nn.Module):
 def naturalness(student: tuple[Tensor, ...], teacher: tuple[Tensor, ...]) -> Tensor:
     """ℓ_NC of the features of corresponding levels ``(B, C, H, W)``, a scalar.
 
-    Both are divided by the standard deviation of the teacher's, since features have no range of their own; the constant of the contrast
-    normalisation is a hundredth of that.
+    Both are divided by the standard deviation of the teacher's, since features have no range of
+    their own; the constant of the contrast normalisation is a hundredth of that.
     """
     total = torch.zeros((), device=student[0].device)
-    with torch.autocast(total.device.type, enabled=False):  # variances are differences of large numbers
+    # in float32: variances are differences of large numbers
+    with torch.autocast(total.device.type, enabled=False):
         for own, target in zip(student, teacher, strict=True):
             scale = target.float().std().clamp(min=1e-6)
             own, target = (brisque.mscn(one.float() / scale, 0.01) for one in (own, target))
-            total = total + F.l1_loss(own, target) + F.l1_loss(brisque.smooth(own), brisque.smooth(target))
+            total = total + F.l1_loss(own, target) + F.l1_loss(
+                brisque.smooth(own), brisque.smooth(target)
+            )
     return total / len(student)
 
 
 def structure(student: tuple[Tensor, ...], teacher: tuple[Tensor, ...], block: int) -> Tensor:
-    """ℓ_ET of the features of corresponding levels ``(B, C, H, W)``, a scalar; ``block`` is the side of a block in pixels."""
+    """ℓ_ET of the features of corresponding levels ``(B, C, H, W)``, a scalar; ``block`` is the side
+    of a block in pixels.
+    """
     total = torch.zeros((), device=student[0].device)
     for own, target in zip(student, teacher, strict=True):
-        own, target = ((piqe.block_variances(one.float(), block) + 1e-8).sqrt() for one in (own, target))
+        own, target = (
+            (piqe.block_variances(one.float(), block) + 1e-8).sqrt() for one in (own, target)
+        )
         total = total + F.l1_loss(own, target) / target.mean()
     return total / len(student)
 
@@ -182,17 +189,36 @@ def batch(pool, draws: Draws, settings: Settings) -> tuple[Tensor, Tensor]:
     return restorer.batch(pool, draws, settings)
 
 
-def step(model: nn.Module, batch: tuple[Tensor, Tensor], settings: Settings) -> tuple[Tensor, dict[str, Tensor]]:
-    """The weighted sum of all losses, and PSNR in dB, ℓ_NC, ℓ_ET and KL of a batch, all scalars; a loss of weight 0 is reported as 0."""
+def step(
+    model: nn.Module, batch: tuple[Tensor, Tensor], settings: Settings
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """The weighted sum of all losses, and PSNR in dB, ℓ_NC, ℓ_ET and KL of a batch, all scalars;
+    a loss of weight 0 is reported as 0.
+    """
     degraded, clean = batch
     found = model(degraded, clean)
     zero = torch.zeros((), device=clean.device)
-    nc = naturalness(found.student.encoder, found.degraded.encoder) if settings.naturalness else zero
-    et = structure(found.student.decoder, found.clean.decoder, settings.block) if settings.structure else zero
-    kl = divergence(found.student.image, found.degraded.image, settings.temperature) if settings.divergence else zero
-    loss = F.l1_loss(found.student.image, clean) + settings.naturalness * nc + settings.structure * et + settings.divergence * kl
+    nc = (
+        naturalness(found.student.encoder, found.degraded.encoder)
+        if settings.naturalness else zero
+    )  # fmt: skip
+    et = (
+        structure(found.student.decoder, found.clean.decoder, settings.block)
+        if settings.structure else zero
+    )  # fmt: skip
+    kl = (
+        divergence(found.student.image, found.degraded.image, settings.temperature)
+        if settings.divergence else zero
+    )  # fmt: skip
+    loss = (
+        F.l1_loss(found.student.image, clean)
+        + settings.naturalness * nc + settings.structure * et + settings.divergence * kl
+    )  # fmt: skip
     error = (found.student.image.detach() - clean).square().mean()
-    return loss, {"psnr": -10 * torch.log10(error), "naturalness": nc.detach(), "structure": et.detach(), "divergence": kl.detach()}
+    return loss, {
+        "psnr": -10 * torch.log10(error), "naturalness": nc.detach(),
+        "structure": et.detach(), "divergence": kl.detach(),
+    }  # fmt: skip
 
 
 evaluate = restorer.evaluate

@@ -173,8 +173,8 @@ def batch(pool: LabelledPool, draws: Draws, settings: TaughtSettings) -> tuple[T
 def step(
     model: nn.Module, batch: tuple[Tensor, Tensor, Tensor], settings: Settings
 ) -> tuple[Tensor, dict[str, Tensor]]:
-    """Cross-entropy plus λ times the distance of the features; the share that is classified correctly,
-    and that distance (0 without a teacher): all scalars.
+    """Cross-entropy plus λ times the distance of the features; the share that is classified
+    correctly, and that distance (0 without a teacher): all scalars.
     """
     noisy, shown, labels = batch
     student, teacher = model(noisy, shown)
