@@ -161,8 +161,8 @@ def naturalness(student: tuple[Tensor, ...], teacher: tuple[Tensor, ...]) -> Ten
 
 
 def structure(student: tuple[Tensor, ...], teacher: tuple[Tensor, ...], block: int) -> Tensor:
-    """ℓ_ET of the features of corresponding levels ``(B, C, H, W)``, a scalar; ``block`` is the side
-    of a block in pixels.
+    """ℓ_ET of the features of corresponding levels ``(B, C, H, W)``, a scalar; ``block`` is the
+    side of a block in pixels.
     """
     total = torch.zeros((), device=student[0].device)
     for own, target in zip(student, teacher, strict=True):
