@@ -95,7 +95,6 @@ FIGURES: dict[str, dict[str, float | Beside | Said]] = {
     "13_noise2void": {
         "4 dB": Beside("noisy_db + 4 < from_single < from_pairs - 0.2"),
         "0.86 dB": Said("BM3D less Noise2Void on BSD68, of the table above it"),
-        "0.15 dB": Said("a user of the authors' code, in its issue 74"),
         "2.1 dB": Said("the half-plane network's authors, on photo 6 of Kodak: the difference of the two figures after it"),
         "29.04 dB": Said("the half-plane network's authors, on photo 6 of Kodak"),
     },
