@@ -82,6 +82,16 @@ def served(folder: Path) -> Iterator[str]:
             server.shutdown()
 
 
+@contextmanager
+def reached(folder: Path, way: str) -> Iterator[str]:
+    """Where a folder begins, as one opens it (``"file"``) or on a server (``"http"``)."""
+    if way == "file":
+        yield folder.as_uri()
+    else:
+        with served(folder) as address:
+            yield address
+
+
 def free_port() -> int:
     """A port that nobody listens on at this moment."""
     with socket.socket() as probe:

@@ -24,6 +24,15 @@ def course_data():
     return Path(chosen).expanduser().resolve()
 
 
+@pytest.fixture(scope="module")
+def chrome():
+    """Chromium, for the tests of a file."""
+    import browser  # needs playwright
+
+    with browser.chromium() as started:
+        yield started
+
+
 @pytest.fixture
 def home(tmp_path, monkeypatch):
     """A folder of its own for records and weights, in which there are none yet."""

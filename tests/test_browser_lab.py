@@ -97,12 +97,6 @@ def answers(url: str) -> bool:
         return False
 
 
-@pytest.fixture(scope="module")
-def chrome():
-    with browser.chromium() as started:
-        yield started
-
-
 @contextmanager
 def opened(chrome, lab, name: str, place):
     """A notebook in JupyterLab, once its kernel is ready; its page must ask no other machine for anything."""

@@ -47,19 +47,10 @@ def page_of_the_book() -> str:
     return f'{head}<main class="bd-content"><h1>The noise lab</h1>{first}<div class="stored-lab">{stored}</div>{second}</main>'
 
 
-@pytest.fixture(scope="module")
-def chrome():
-    with browser.chromium() as started:
-        yield started
-
-
 @pytest.fixture(scope="module", params=["http", "file"])
 def address(request, site):
-    if request.param == "file":
-        yield site.as_uri()
-    else:
-        with browser.served(site) as served:
-            yield served
+    with browser.reached(site, request.param) as where:
+        yield where
 
 
 @contextmanager

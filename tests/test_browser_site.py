@@ -37,20 +37,11 @@ def site():
     return folder
 
 
-@pytest.fixture(scope="module")
-def chrome():
-    with browser.chromium() as started:
-        yield started
-
-
 @pytest.fixture(scope="module", params=["http", "file"])
 def address(request, site):
     """Where the site begins: on a server, and in a folder that one opens without any."""
-    if request.param == "file":
-        yield site.as_uri()
-    else:
-        with browser.served(site) as served:
-            yield served
+    with browser.reached(site, request.param) as where:
+        yield where
 
 
 @pytest.fixture

@@ -53,12 +53,6 @@ def made():
     return labs()
 
 
-@pytest.fixture(scope="module")
-def chrome():
-    with browser.chromium() as started:
-        yield started
-
-
 @pytest.fixture(scope="module", params=["http", "file"])
 def address(request, made, tmp_path_factory):
     """A page with these labs, and one without, on a server and in a folder."""
@@ -69,11 +63,8 @@ def address(request, made, tmp_path_factory):
     labs = f'{head}<style>{style}</style><script>{script}</script><body><article class="bd-content">{body}</article>'
     (folder / "labs.html").write_text(labs, encoding="utf-8")
     (folder / "other.html").write_text(f"{head}<a href=labs.html>labs</a>", encoding="utf-8")
-    if request.param == "file":
-        yield folder.as_uri()
-    else:
-        with browser.served(folder) as served:
-            yield served
+    with browser.reached(folder, request.param) as where:
+        yield where
 
 
 @contextmanager

@@ -1,12 +1,12 @@
 """Masks and maskers: probabilities by chi-square, values against loops, and no pixel lost because of what its value is."""
 
 import math
-import time
 
 import numpy as np
 import pytest
 import torch
 from scipy import stats
+from timing import fastest
 
 from course_lib.self_supervised_denoising import masking
 
@@ -175,17 +175,9 @@ def test_much_faster_than_a_loop_over_pixels():
         chosen.mask(images)
         masking.replaced(images, chosen, "neighbour or centre", 2, seeded())
 
-    def best(function):
-        times = []
-        for _ in range(10):
-            began = time.process_time()
-            function()
-            times.append(time.process_time() - began)
-        return min(times)
-
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        assert best(loop) > 7 * best(vectorised)
+        assert fastest(loop) > 7 * fastest(vectorised)
     finally:
         torch.set_num_threads(threads)

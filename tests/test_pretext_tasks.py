@@ -2,12 +2,12 @@
 
 import itertools
 import math
-import time
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
+from timing import fastest
 
 from course_lib import data, probes, recipes, rng, runs, training
 from course_lib.batches import to_float, to_uint8
@@ -39,15 +39,6 @@ def gen(seed=0):
 def drawn(count=10, channels=3, side=16):
     images = torch.randint(0, 256, (count, channels, side, side), dtype=torch.uint8, generator=gen(2))
     return Dataset("drawn", images, "drawn", tuple(map(str, range(count))))
-
-
-def fastest(function):
-    times = []
-    for _ in range(15):
-        began = time.process_time()
-        function()
-        times.append(time.process_time() - began)
-    return min(times)
 
 
 # --- tiles ----------------------------------------------------------------------------------------------------------------

@@ -1,13 +1,13 @@
 """RotNet: exact turns, all of them in a batch, the shortcut of those that are not exact, and the network of the paper."""
 
 import math
-import time
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from timing import fastest
 from torch import nn
 
 from course_lib import rng, training
@@ -110,14 +110,6 @@ def test_views_are_faster_than_a_loop_over_the_images():
             for r in range(4):
                 found.append(torch.from_numpy(np.rot90(part, r).transpose(2, 0, 1).copy()).float().div(255))
         torch.stack(found)
-
-    def fastest(function):
-        times = []
-        for _ in range(15):
-            began = time.process_time()
-            function()
-            times.append(time.process_time() - began)
-        return min(times)
 
     ours(), loop()
     assert fastest(loop) > 10 / 3 * fastest(ours)

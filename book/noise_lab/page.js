@@ -518,11 +518,15 @@
   const begin = async () => {
     button.setAttribute("aria-disabled", "true"); // it keeps the focus
     const names = ["tf-core", "tf-wasm", "worker", "wasm", "weights-gray"];
-    let loaded = 0;
+    let loaded = 0, failed = false;
+    const progressed = () => { // files that are still on their way arrive after one has failed
+      loaded += 1;
+      if (!failed) button.textContent = `Loading, ${loaded} of ${names.length} files …`;
+    };
     say(`Loading ${megabytes(...names)} …`);
     try {
       const [first] = await Promise.all([
-        embedded("camera"), network("gray", () => { button.textContent = `Loading, ${++loaded} of ${names.length} files …`; }),
+        embedded("camera"), network("gray", progressed),
       ]);
       button.remove();
       stored.hidden = true;
@@ -532,6 +536,7 @@
       choose(first);
       sigma.element.querySelector("input").focus();
     } catch (error) {
+      failed = true;
       button.removeAttribute("aria-disabled");
       button.textContent = "Try again";
       instead(error.message);
