@@ -33,9 +33,9 @@ def require_place(recipe: str, preset: str, *, folder: Path | None = None, force
         results.RecordError: where there is a record that cannot be read, so that nobody knows whether the run is better; not with
             ``force``.
     """
-    found, _ = recipes.find(recipe, preset)
+    found, chosen = recipes.find(recipe, preset)
     target, place = _places(recipe, preset, folder)
-    for file in (target, place) if found.ships else (place,):
+    for file in (target, place) if found.ships and chosen.ships else (place,):
         files.require_writable(file)
     if folder is None and not force:
         _recorded(recipe, preset)
@@ -64,6 +64,7 @@ def record(
         ValueError: for one seed of a recipe that is recorded over several.
     """
     found, chosen = recipes.find(recipe, preset)
+    ships = found.ships and chosen.ships
     runs_made = [checkpoint] if isinstance(checkpoint, str | Path) else list(checkpoint)
     if len(runs_made) < min(found.seeds, 2):
         raise ValueError(
@@ -76,7 +77,7 @@ def record(
     seeds = [content["seed"] for content in contents]
     if len(set(seeds)) < len(seeds):
         raise ValueError(f"the checkpoints have the seeds {seeds}: each is to be another one.")
-    networks, weights_entry = _as_shipped(recipe, preset, networks, seeds[0]) if found.ships else (networks, None)
+    networks, weights_entry = _as_shipped(recipe, preset, networks, seeds[0]) if ships else (networks, None)
 
     histories = [content["history"] for content in contents]
     seconds, steps = sum(history["seconds"] for history in histories), sum(content["step"] for content in contents)
