@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -87,7 +88,7 @@ def record(
         "title": found.title,
         "settings": settings,
         "seed": seeds if len(seeds) > 1 else seeds[0],
-        "device": histories[0]["device"],
+        "device": _trained_on(histories),
         "precision": contents[0]["precision"],
         "versions": results.versions(),
         "commit": project.commit(),
@@ -185,6 +186,14 @@ def _finished(recipe: str, preset: str, file: Path) -> tuple[nn.Module, dict, Sp
     if differences:
         raise checkpoints.CheckpointError(f"{file} is about something else than {recipe}, {preset} preset ({'; '.join(differences)}).")
     return model.to(devices.default()), content, split
+
+
+def _trained_on(histories: Sequence[Mapping[str, Any]]) -> str:
+    """The devices that computed steps, that of most steps first; of old checkpoints without slices the one of the last resumption."""
+    steps = Counter()
+    for one in (one for history in histories for one in history.get("slices", [])):
+        steps[one["device"]] += one["last_step"] - one["first_step"]
+    return "; ".join(device for device, count in steps.most_common() if count) or histories[0]["device"]
 
 
 def _slices(histories: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
