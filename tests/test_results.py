@@ -156,13 +156,15 @@ def test_json_that_is_no_record_is_refused(home, content):
 
 
 def test_an_unknown_run_names_those_there_are(home):
-    with pytest.raises(results.RecordError, match='"toy" with preset "quick" is recorded; recorded runs: none'):
+    with pytest.raises(results.RecordError, match='"toy" with preset "quick" is recorded; there is no record at all'):
         results.read("toy", "quick")
     results.write(record())
     results.write(named("another", "quick"))
     results.path("c", "d").with_name("c.d.json.unfinished").touch()
-    with pytest.raises(results.RecordError, match=r'"toy" with preset "quick".*runs: another\.quick, toy\.paper\.$'):
+    with pytest.raises(results.RecordError, match=r'"toy" with preset "quick" is recorded; recorded presets of it: paper\.$'):
         results.read("toy", "quick")
+    with pytest.raises(results.RecordError, match=r'"anoter" .* recorded; no record is called so \(did you mean another\?\)\.$'):
+        results.read("anoter", "quick")
 
 
 # --- comparison -----------------------------------------------------------------------------------------------------------
