@@ -3,7 +3,8 @@
    Messages in:  {kind: "start", wasm}                                        bytes of the WebAssembly module
                  {kind: "network", name, weights}                             bytes of a safetensors file
                  {kind: "denoise", id, name, noisy, map, width, height, side} noisy (C, H, W) and map (H, W), both on the [0, 1] scale;
-                                                                              side of the tiles, even
+                                                                              side of the tiles, even. A network of one channel
+                                                                              takes the C planes for C images
                  {kind: "stop"}
    Messages out: {kind: "started"}, {kind: "network", name, channels, depth}, {kind: "failed", id, message},
                  {kind: "tile", id, left, top, width, height, part, done, total}, {kind: "done" | "stopped", id, milliseconds, tiles}
@@ -53,37 +54,42 @@ const makeNetwork = (bytes) => {
   return {layers, channels};
 };
 
-/* One piece of an image with even sides: pixel unshuffle, the map averaged over 2×2 pixels, the convolutions, pixel shuffle. */
+/* One piece of planes with even sides: pixel unshuffle, the map averaged over 2×2 pixels, the convolutions, pixel shuffle. */
 const restored = async ({layers, channels}, noisy, map, width, height) => {
-  const across = width / 2, down = height / 2, inputs = 4 * channels + 1;
-  const input = new Float32Array(across * down * inputs);
-  for (let y = 0, i = 0; y < down; y++) {
-    for (let x = 0; x < across; x++) {
-      const corner = 2 * y * width + 2 * x;
-      for (let c = 0; c < channels; c++) {
-        const at = c * width * height + corner;
-        input[i++] = noisy[at];
-        input[i++] = noisy[at + 1];
-        input[i++] = noisy[at + width];
-        input[i++] = noisy[at + width + 1];
+  const across = width / 2, down = height / 2, inputs = 4 * channels + 1, count = width * height;
+  const images = noisy.length / (count * channels);
+  const input = new Float32Array(images * across * down * inputs);
+  for (let n = 0, i = 0; n < images; n++) {
+    for (let y = 0; y < down; y++) {
+      for (let x = 0; x < across; x++) {
+        const corner = 2 * y * width + 2 * x;
+        for (let c = 0; c < channels; c++) {
+          const at = (n * channels + c) * count + corner;
+          input[i++] = noisy[at];
+          input[i++] = noisy[at + 1];
+          input[i++] = noisy[at + width];
+          input[i++] = noisy[at + width + 1];
+        }
+        input[i++] = (map[corner] + map[corner + 1] + map[corner + width] + map[corner + width + 1]) / 4;
       }
-      input[i++] = (map[corner] + map[corner + 1] + map[corner + width] + map[corner + width + 1]) / 4;
     }
   }
   const output = tf.tidy(() => layers.reduce((x, {kernel, bias}, number) => tf.fused.conv2d({
     x, filter: kernel, bias, strides: 1, pad: "same", activation: number < layers.length - 1 ? "relu" : "linear",
-  }), tf.tensor4d(input, [1, down, across, inputs])));
+  }), tf.tensor4d(input, [images, down, across, inputs])));
   const values = await output.data();
   output.dispose();
-  const result = new Float32Array(channels * width * height);
-  for (let y = 0, i = 0; y < down; y++) {
-    for (let x = 0; x < across; x++) {
-      for (let c = 0; c < channels; c++) {
-        const at = c * width * height + 2 * y * width + 2 * x;
-        result[at] = values[i++];
-        result[at + 1] = values[i++];
-        result[at + width] = values[i++];
-        result[at + width + 1] = values[i++];
+  const result = new Float32Array(noisy.length);
+  for (let n = 0, i = 0; n < images; n++) {
+    for (let y = 0; y < down; y++) {
+      for (let x = 0; x < across; x++) {
+        for (let c = 0; c < channels; c++) {
+          const at = (n * channels + c) * count + 2 * y * width + 2 * x;
+          result[at] = values[i++];
+          result[at + 1] = values[i++];
+          result[at + width] = values[i++];
+          result[at + width + 1] = values[i++];
+        }
       }
     }
   }
@@ -108,7 +114,8 @@ const denoise = async ({id, name, noisy, map, width, height, side}) => {
   const network = networks.get(name);
   if (!network) throw new Error(`the network ${name} is not loaded`);
   if (!(side > 0) || side % 2) throw new Error(`tiles of ${side} pixels a side: an even number is needed`);
-  const {channels, layers} = network;
+  const {layers} = network, planes = noisy.length / (width * height);
+  if (planes % network.channels) throw new Error(`${planes} planes for a network of ${network.channels}`);
   const whole = [width + (width % 2), height + (height % 2)]; // the network works at half resolution
   const margin = 2 * Math.ceil((2 * layers.length + 1) / 2);
   const total = Math.ceil(whole[0] / side) * Math.ceil(whole[1] / side);
@@ -121,10 +128,10 @@ const denoise = async ({id, name, noisy, map, width, height, side}) => {
       const x = Math.max(0, left - margin), y = Math.max(0, top - margin);
       const across = Math.min(whole[0], left + side + margin) - x, down = Math.min(whole[1], top + side + margin) - y;
       const result = await restored(
-        network, cut(noisy, channels, width, height, x, y, across, down), cut(map, 1, width, height, x, y, across, down), across, down,
+        network, cut(noisy, planes, width, height, x, y, across, down), cut(map, 1, width, height, x, y, across, down), across, down,
       );
       const size = [Math.min(side, width - left), Math.min(side, height - top)];
-      const part = cut(result, channels, across, down, left - x, top - y, ...size);
+      const part = cut(result, planes, across, down, left - x, top - y, ...size);
       milliseconds += performance.now() - began;
       done += 1;
       postMessage({kind: "tile", id, left, top, width: size[0], height: size[1], part, done, total}, [part.buffer]);
