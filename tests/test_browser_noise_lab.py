@@ -33,19 +33,22 @@ def site(tmp_path_factory):
     if why := noise_lab.write(folder / "lab"):
         browser.absent(f"the noise lab has no TensorFlow.js: {why}")
     (folder / "engine.html").write_text(f"{HEAD}<title>engine</title>{SCRIPTS}")
-    (folder / "page.html").write_text(page_of_the_book(), encoding="utf-8")
+    (folder / "page.html").write_text(page_of_the_book("noise_lab", "09_ffdnet", "noise-lab"), encoding="utf-8")
+    (folder / "gallery.html").write_text(page_of_the_book("gallery_lab", "03_triplet", "figure-lab"), encoding="utf-8")
     (folder / "panels.html").write_text(page_of_panels(), encoding="utf-8")
     return folder
 
 
-def page_of_the_book() -> str:
-    """The page's own HTML, with the stored lab where its directive stands, and the site's style and script of labs."""
+def page_of_the_book(name: str, chapter: str, kind: str) -> str:
+    """The HTML of a page itself, with the stored lab where its directive stands, and the site's style and script of labs."""
     book = browser.ROOT / "book"
-    first, second = re.findall(r"```\{raw\} html\n(.*?)```", (book / "noise_lab.md").read_text(encoding="utf-8"), re.DOTALL)
+    text = (book / f"{name}.md").read_text(encoding="utf-8")
+    assert f"```{{stored-lab}} {chapter} {kind}\n" in text
+    first, second = re.findall(r"```\{raw\} html\n(.*?)```", text, re.DOTALL)
     style, script = ((book / "_static" / name).read_text(encoding="utf-8") for name in ("course.css", "lab.js"))
-    stored = noise_lab.stored_lab(book / "09_ffdnet.ipynb", "noise-lab")
-    head = f"{HEAD}<title>The noise lab</title><style>{style}</style><script>{script}</script>"
-    return f'{head}<main class="bd-content"><h1>The noise lab</h1>{first}<div class="stored-lab">{stored}</div>{second}</main>'
+    stored = noise_lab.stored_lab(book / f"{chapter}.ipynb", kind)
+    head = f"{HEAD}<title>{name}</title><style>{style}</style><script>{script}</script>"
+    return f'{head}<main class="bd-content"><h1>{name}</h1>{first}<div class="stored-lab">{stored}</div>{second}</main>'
 
 
 def page_of_panels() -> str:

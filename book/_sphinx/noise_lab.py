@@ -1,4 +1,4 @@
-"""For the noise lab and its panels: what they load on a click, as scripts, and the stored frames of another page.
+"""For the noise lab, its panels and the gallery lab: what they load on a click, as scripts, and the stored frames of another page.
 
 A page that was opened as a file may load scripts but no other files. So each asset (TensorFlow.js, its WebAssembly, the worker, the
 weights as they are shipped, photos) becomes a script that hands it over, compressed and in base64.
@@ -35,7 +35,8 @@ SOURCES = HERE.parents[1] / "noise_lab"
 CACHE = HERE.parents[2] / ".vendored"
 REGISTRY = "https://registry.npmjs.org"
 PATIENCE = 20  # seconds without a byte from the registry
-STATIC = ("engine.js", "picture.js", "controls.js", "page.js", "page.css")  # what a page with a lab loads at once
+STATIC = ("engine.js", "picture.js", "controls.js", "page.js", "page.css")  # what a page with a noise lab loads at once
+GALLERY = "gallery.js"  # what the gallery lab loads in place of picture.js and page.js
 PANELS = {  # kind -> what page.js makes of it, see WHOLE there; no kind has all that the lab has
     "removed": {"parts": [], "sigma": 25, "told": 25, "left": "noisy", "right": "removed"},
     "told": {"parts": ["paint"], "sigma": 25, "told": 50, "left": "denoised", "right": "map"},
@@ -43,6 +44,7 @@ PANELS = {  # kind -> what page.js makes of it, see WHOLE there; no kind has all
 }
 ASK = "Run FFDNet here"
 NETWORKS = {"gray": "ffdnet", "colour": "cffdnet"}  # what the page calls them -> recipes whose weights are shipped
+EMBEDDER = ("triplet_small", "quick")  # recipe and preset
 
 
 class VendorError(RuntimeError):
@@ -125,11 +127,15 @@ def tensorflow(cache: Path = CACHE) -> dict[str, bytes]:
     return {name: content for package in TENSORFLOW for name, content in unpacked(package, cache).items()}
 
 
-def shipped(recipe: str) -> bytes:
-    """The weights file of the best record beside the paper, as it is on the disk; ``ValueError`` if it is not the one of the record."""
+def shipped(recipe: str, preset: str | None = None) -> bytes:
+    """The weights file of a record, the best one beside the paper unless a preset is named, as it is on the disk.
+
+    Raises:
+        ValueError: if it is not the file of the record.
+    """
     from course_lib import project, results
 
-    record = results.read(recipe)["weights"]
+    record = results.read(recipe, preset)["weights"]
     file = project.home() / "data" / "weights" / record["file"]
     content = file.read_bytes()
     if hashlib.sha256(content).hexdigest() != record["sha256"]:
@@ -140,7 +146,7 @@ def shipped(recipe: str) -> bytes:
 def ours() -> dict[str, bytes]:
     """The worker, the weights of the networks, and the photos."""
     found = {"worker": (SOURCES / "worker.js").read_bytes()}
-    found |= {f"weights-{name}": shipped(recipe) for name, recipe in NETWORKS.items()}
+    found |= {f"weights-{name}": shipped(recipe) for name, recipe in NETWORKS.items()} | {"weights-embedder": shipped(*EMBEDDER)}
     return found | {f"photo-{photo.stem}": photo.read_bytes() for photo in sorted(SOURCES.glob("*.webp"))}
 
 
@@ -165,7 +171,7 @@ def write(folder: Path, cache: Path = CACHE) -> str:
     sizes = {name: len(text) for name, text in scripts.items()}
     manifest = {"missing": bool(why), "sizes": sizes, "photos": sorted(n.removeprefix("photo-") for n in sizes if n.startswith("photo-"))}
     (folder / "manifest.js").write_text(f"const noiseLabManifest = {json.dumps(manifest)};\n", encoding="utf-8")
-    for name in STATIC:
+    for name in (*STATIC, GALLERY):
         (folder / name).write_bytes((SOURCES / name).read_bytes())
     return why
 

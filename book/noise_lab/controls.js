@@ -70,6 +70,24 @@ const labControls = (() => {
     return {element, hush, say, later};
   };
 
+  /* Standard normal numbers, the same for the same seed: mulberry32, and Box and Muller's method. */
+  const normal = (count, seed) => {
+    const found = new Float32Array(count);
+    let state = seed * 0x9e3779b9;
+    const uniform = () => {
+      state = (state + 0x6d2b79f5) | 0;
+      let t = Math.imul(state ^ (state >>> 15), state | 1);
+      t ^= t + Math.imul(t ^ (t >>> 7), t | 61);
+      return ((t ^ (t >>> 14)) >>> 0) / 2 ** 32;
+    };
+    for (let i = 0; i < count; i += 2) {
+      const radius = Math.sqrt(-2 * Math.log(1 - uniform())), angle = 2 * Math.PI * uniform();
+      found[i] = radius * Math.cos(angle);
+      if (i + 1 < count) found[i + 1] = radius * Math.sin(angle);
+    }
+    return found;
+  };
+
   const megabytes = (...names) => `${(names.reduce((sum, name) => sum + noiseLabManifest.sizes[name], 0) / 1e6).toFixed(1)} MB`;
 
   /* The button that loads files and begins: begin(progressed) loads, calls progressed() for each of `names`, and shows;
@@ -99,5 +117,5 @@ const labControls = (() => {
     return button;
   };
 
-  return {made, labelled, choice, dial, announcer, megabytes, starter};
+  return {made, labelled, choice, dial, announcer, megabytes, starter, normal};
 })();

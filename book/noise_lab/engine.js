@@ -47,6 +47,7 @@ const {noiseLabAsset, noiseLabEngine} = (() => {
   let current = null; // the job that the worker has: {id, owner, message, put, resolve, reject, result, over}
   let waiting = []; // jobs of other owners, the oldest first
   const onNetwork = new Map(); // network -> {resolve, reject}
+  const onVector = new Map(); // number of a request for an embedding -> {resolve, reject}
 
   /* Give the worker the job that has waited longest, unless it has one. */
   const next = () => {
@@ -59,7 +60,12 @@ const {noiseLabAsset, noiseLabEngine} = (() => {
     if (data.kind === "started") onStarted.resolve();
     else if (data.kind === "network") onNetwork.get(data.name).resolve(data);
     else if (data.kind === "failed" && data.id === null) (onNetwork.get(data.name) ?? onStarted).reject(new Error(data.message));
-    else if (data.kind === "tile") current.over || current.put(data);
+    else if (onVector.has(data.id)) {
+      const {resolve, reject} = onVector.get(data.id);
+      onVector.delete(data.id);
+      if (data.kind === "failed") reject(new Error(data.message));
+      else resolve(data.vector);
+    } else if (data.kind === "tile") current.over || current.put(data);
     else {
       const job = current;
       current = null;
@@ -98,7 +104,7 @@ const {noiseLabAsset, noiseLabEngine} = (() => {
   };
 
   const networks = new Map();
-  /* Load a network, once; resolves to {channels, depth}. */
+  /* Load a network, once; resolves to {channels, depth}, of an embedder to {length}. */
   const network = (name, tell = () => {}) => {
     if (!networks.has(name)) {
       const loading = (async () => {
@@ -153,5 +159,12 @@ const {noiseLabAsset, noiseLabEngine} = (() => {
   /* Stop what an owner has asked for: its job resolves with {stopped: true}. */
   const stop = (owner = "page") => giveUp(owner, {stopped: true});
 
-  return {noiseLabAsset, noiseLabEngine: {asset, hindrance, start, network, denoise, stop, tiled}};
+  /* The embedding of an image (H, W) on the [0, 1] scale, on the unit sphere. It takes milliseconds, and does not wait its turn. */
+  const embed = ({name, image, width, height}) => new Promise((resolve, reject) => {
+    const id = ++jobs;
+    onVector.set(id, {resolve, reject});
+    worker.postMessage({kind: "embed", id, name, image, width, height});
+  });
+
+  return {noiseLabAsset, noiseLabEngine: {asset, hindrance, start, network, denoise, stop, tiled, embed}};
 })();

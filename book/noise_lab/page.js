@@ -8,7 +8,7 @@
 
 const noiseLabState = (() => {
   const {hindrance, network, asset, denoise, stop, tiled} = noiseLabEngine;
-  const {made, labelled, choice, announcer, megabytes, starter} = labControls;
+  const {made, labelled, choice, announcer, megabytes, starter, normal} = labControls;
   const HIGHEST = 75, GAIN = 4, SHOWN = 2; // of σ on the 0–255 scale, as in training; of the error; of what was removed
   const SIDES = [128, 256, 512, 1024, 2048]; // longer side in pixels
   const PAUSE = 250; // milliseconds without a change before a large photo is denoised anew
@@ -23,24 +23,6 @@ const noiseLabState = (() => {
   const WHOLE = {
     parts: ["size", "network", "second", "save", "paint"], sigma: 25, told: null, left: "noisy", right: "denoised",
     ask: "Run the network here",
-  };
-
-  /* Standard normal numbers, the same for the same seed: mulberry32, and Box and Muller's method. */
-  const normal = (count, seed) => {
-    const found = new Float32Array(count);
-    let state = seed * 0x9e3779b9;
-    const uniform = () => {
-      state = (state + 0x6d2b79f5) | 0;
-      let t = Math.imul(state ^ (state >>> 15), state | 1);
-      t ^= t + Math.imul(t ^ (t >>> 7), t | 61);
-      return ((t ^ (t >>> 14)) >>> 0) / 2 ** 32;
-    };
-    for (let i = 0; i < count; i += 2) {
-      const radius = Math.sqrt(-2 * Math.log(1 - uniform())), angle = 2 * Math.PI * uniform();
-      found[i] = radius * Math.cos(angle);
-      if (i + 1 < count) found[i + 1] = radius * Math.sin(angle);
-    }
-    return found;
   };
 
   const decibels = (psnr) => (psnr === Infinity ? "exact" : `${psnr.toFixed(2)} dB`);
