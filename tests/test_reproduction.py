@@ -153,7 +153,7 @@ def test_records_of_several_seeds_are_shown_with_their_intervals():
     for recipe, preset in results.recorded():
         record = results.read(recipe, preset)
         lines = [line for line in shown if line.startswith(f"| {recipes.named(recipe).title} | {reproduction.DATA.get(preset, preset)} |")]
-        assert len(lines) == any("eer_0" in metrics for metrics in record.get("per_seed", {}).values())
+        assert len(lines) == any(len(metrics.get("eer_0", {})) > 1 for metrics in record.get("per_seed", {}).values())
         if lines:
             overlap = {"faces": 10 / 30, "digits": 3 / 7}[preset]
             mean, half = results.interval(list(record["per_seed"][preset]["eer_0"].values()), overlap=overlap)
