@@ -2,6 +2,7 @@
 # make lab    open the book in JupyterLab                 make execute   run the chapters, store their outputs
 # make install  set everything up, and no more          make check     run style, and the tests of what changed
 # make seeds  seeds 0 to 4, and twice the steps         make clean     delete what the others made
+# make student   the chapters as notebooks without solutions, in _build/student and as a zip
 #
 # Each target sets up what it needs in .venv, once, and again only when the pinned versions change.
 
@@ -17,7 +18,7 @@ CHAPTER ?=
 # What the site is made of and a reader does not open; files of one's own are shown, whatever their kind.
 HIDDEN := ['_*', 'api', 'extra', 'drafts', 'noise_lab*', '[0-9][0-9]_*.md', 'index.md', 'reproduction.md', 'bibliography.md', 'references.bib', '*~']
 
-.PHONY: book test check install lab execute seeds clean
+.PHONY: book test check install lab execute seeds student clean
 
 $(VENV)/made:
 	@command -v $(PYTHON) >/dev/null || { echo "there is no $(PYTHON): name one that there is, as make PYTHON=python3.12"; exit 1; }
@@ -59,6 +60,9 @@ execute: $(VENV)/all
 
 seeds: $(VENV)/all
 	$(BIN)/python tools/execute.py --seeds $(CHAPTER)
+
+student: $(VENV)/book
+	$(BIN)/python tools/student.py
 
 clean:
 	rm -rf _build .vendored book/.ipynb_checkpoints .pytest_cache .ruff_cache course_lib.egg-info $(VENV)
