@@ -35,11 +35,7 @@ class Piece:
     label: str = ""  # of an exercise, or the exercise that a solution belongs to
     title: str = ""  # of an exercise
     node: dict | None = None  # the whole cell, of code
-
-    @property
-    def tags(self) -> set[str]:
-        """Tags of a code cell."""
-        return set((self.node or {}).get("metadata", {}).get("tags", ()))
+    tags: frozenset[str] = frozenset()  # of its cell
 
 
 def names(book: Path = BOOK) -> list[str]:
@@ -127,8 +123,9 @@ def pieces(notebook: dict, name: str) -> list[Piece]:
     solved: set[str] = set()
     for number, cell in enumerate(notebook["cells"]):
         fail = functools.partial(error, name, number)
+        tags = frozenset(cell["metadata"].get("tags", ()))
         if cell["cell_type"] == "code":
-            found.append(Piece("solution" if open_solution else "code", number, source(cell), open_solution, node=cell))
+            found.append(Piece("solution" if open_solution else "code", number, source(cell), open_solution, node=cell, tags=tags))
             continue
         if cell["cell_type"] != "markdown":
             raise fail(f"a cell of type {cell['cell_type']!r}: chapters have markdown and code")
@@ -160,14 +157,14 @@ def pieces(notebook: dict, name: str) -> list[Piece]:
                 if HIDDEN_DIRECTIVE.search(body):
                     raise fail("an exercise or a solution inside an exercise")
                 exercises[chosen["label"]] = number
-                found.append(Piece("exercise", number, body, chosen["label"], title))
+                found.append(Piece("exercise", number, body, chosen["label"], title, tags=tags))
             elif directive and directive.startswith(("exercise", "solution")):
                 raise fail(f"the directive {{{directive}}}: write {{exercise}}, {{solution-start}} and {{solution-end}}")
             else:
                 if HIDDEN_DIRECTIVE.search(text):
                     raise fail("an exercise or a solution that is indented or inside another block: put it on the top level")
                 whole = text if directive is None else f"````{{{directive}}} {title}\n{text}\n````"
-                found.append(Piece("solution" if open_solution else "prose", number, whole, open_solution))
+                found.append(Piece("solution" if open_solution else "prose", number, whole, open_solution, tags=tags))
     if open_solution:
         raise error(name, number, f"the page ends within the solution of {open_solution!r}: {{solution-end}} is missing")
     for label, number in exercises.items():
@@ -230,7 +227,8 @@ def plain(text: str, name: str, cell: int, link=lambda page: f"{page}.ipynb") ->
             return ", ".join(cited) if textual else f"({'; '.join(cited)})"
         if match["name"] in ("ref", "numref"):
             number = exercise_numbers().get(target or words)
-            return f"{words} (Exercise {number})" if number and target else f"Exercise {number}" if number else words
+            alone = not target or words.lower() == "exercise"
+            return words if not number else f"Exercise {number}" if alone else f"{words} (Exercise {number})"
         if match["name"] == "doc":
             return f"[{words}]({link(target or words)})"
         if match["name"] in ("term", "abbr"):
