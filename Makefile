@@ -3,6 +3,7 @@
 # make install  set everything up, and no more          make check     run style, and the tests of what changed
 # make seeds  seeds 0 to 4, and twice the steps         make clean     delete what the others made
 # make student  the chapters without solutions          make slides    the chapters as slides, a file each
+# make figures  every stored figure as a file
 #
 # Each target sets up what it needs in .venv, once, and again only when the pinned versions change.
 
@@ -18,7 +19,7 @@ CHAPTER ?=
 # What the site is made of and a reader does not open; files of one's own are shown, whatever their kind.
 HIDDEN := ['_*', 'api', 'extra', 'drafts', 'noise_lab*', '[0-9][0-9]_*.md', 'index.md', 'reproduction.md', 'bibliography.md', 'references.bib', '*~']
 
-.PHONY: book test check install lab execute seeds student slides clean
+.PHONY: book test check install lab execute seeds student slides figures clean
 
 $(VENV)/made:
 	@command -v $(PYTHON) >/dev/null || { echo "there is no $(PYTHON): name one that there is, as make PYTHON=python3.12"; exit 1; }
@@ -63,6 +64,9 @@ seeds: $(VENV)/all
 
 student: $(VENV)/book
 	$(BIN)/python tools/student.py
+
+figures: $(VENV)/all
+	$(BIN)/python tools/figures.py
 
 slides: $(VENV)/book
 	$(BIN)/python tools/slides.py $(CHAPTER)

@@ -30,8 +30,8 @@ def test_every_picture_and_slider_has_its_slide(name, decks):
     assert wanted and (name not in pages.chapters() or any(kind == "lab" for kind, _ in wanted))
     for kind, content in wanted:
         [place] = [i for i, body in enumerate(bodies) if content in body]
-        if kind in ("lab", "figure"):
-            assert decks[name][place].kind == "pictures" and bodies[place].count("base64,") == content.count("base64,"), "one picture a slide"
+        if kind in ("lab", "figure"):  # one a slide
+            assert decks[name][place].kind == "pictures" and bodies[place].count("base64,") == content.count("base64,")
 
 
 @pytest.mark.parametrize("name", pages.chapters())
