@@ -38,7 +38,7 @@ PARTS = {
     "chapters are sound": ([*TOGETHER, "worksteal", "tests/test_chapters.py"], {**EMBEDDED, **ONE_THREAD}),
     "site builds": ([str(BIN / "jupyter-book"), "build", "book", "-W", "-n", "--keep-going", "--all"], {}),
     "site is sound": ([*PYTEST, "tests/test_site.py"], {}),
-    "browser": ([*PYTEST, *(f"tests/test_browser_{name}.py" for name in ("widgets", "noise_lab", "site", "slides", "lab"))], EMBEDDED),
+    "browser": ([*PYTEST, *(f"tests/test_browser_{name}.py" for name in ("widgets", "noise_lab", "site", "slides", "pdf", "lab"))], EMBEDDED),
 }
 
 
