@@ -2,6 +2,8 @@
 # make lab    open the book in JupyterLab                 make execute   run the chapters, store their outputs
 # make install  set everything up, and no more          make check     run style, and the tests of what changed
 # make seeds  seeds 0 to 4, and twice the steps         make clean     delete what the others made
+# make student  the chapters without solutions          make slides    the chapters as slides, a file each
+# make figures  every stored figure as a file           make pdf       the built site as one PDF
 #
 # Each target sets up what it needs in .venv, once, and again only when the pinned versions change.
 
@@ -15,9 +17,9 @@ PINS   := pyproject.toml constraints.txt
 CHAPTER ?=
 
 # What the site is made of and a reader does not open; files of one's own are shown, whatever their kind.
-HIDDEN := ['_*', 'api', 'extra', 'drafts', 'noise_lab*', 'gallery_lab*', '[0-9][0-9]_*.md', 'index.md', 'reproduction.md', 'bibliography.md', 'references.bib', '*~']
+HIDDEN := ['_*', 'api', 'extra', 'drafts', 'noise_lab*', 'gallery_lab*', '[0-9][0-9]_*.md', 'index.md', 'reproduction.md', 'evening.md', 'formulas.md', 'glossary.md', 'lecturers.md', 'bibliography.md', 'references.bib', '*~']
 
-.PHONY: book test check install lab execute seeds clean
+.PHONY: book test check install lab execute seeds student slides figures pdf clean
 
 $(VENV)/made:
 	@command -v $(PYTHON) >/dev/null || { echo "there is no $(PYTHON): name one that there is, as make PYTHON=python3.12"; exit 1; }
@@ -59,6 +61,18 @@ execute: $(VENV)/all
 
 seeds: $(VENV)/all
 	$(BIN)/python tools/execute.py --seeds $(CHAPTER)
+
+student: $(VENV)/book
+	$(BIN)/python tools/student.py
+
+figures: $(VENV)/all
+	$(BIN)/python tools/figures.py
+
+pdf: $(VENV)/all book
+	$(BIN)/python tools/pdf.py
+
+slides: $(VENV)/book
+	$(BIN)/python tools/slides.py $(CHAPTER)
 
 clean:
 	rm -rf _build .vendored book/.ipynb_checkpoints .pytest_cache .ruff_cache course_lib.egg-info $(VENV)

@@ -25,6 +25,7 @@ ONE_THREAD = {"OMP_NUM_THREADS": "1"}
 EMBEDDED = {"COURSE_DATA": None, "COURSE_PRESET": None, "COURSE_SEED": None, "MPLBACKEND": "agg"}
 PYTEST = [sys.executable, "-m", "pytest", "-q", "-rs", "--durations=5"]
 TOGETHER = [*PYTEST, "-n", str(WORKERS), "--dist"]
+BROWSER = ("widgets", "noise_lab", "gallery_lab", "site", "slides", "pdf", "lab")
 PARTS = {
     "style": ([sys.executable, "-m", "ruff", "check", "."], {}),
     "library": (
@@ -38,7 +39,7 @@ PARTS = {
     "chapters are sound": ([*TOGETHER, "worksteal", "tests/test_chapters.py"], {**EMBEDDED, **ONE_THREAD}),
     "site builds": ([str(BIN / "jupyter-book"), "build", "book", "-W", "-n", "--keep-going", "--all"], {}),
     "site is sound": ([*PYTEST, "tests/test_site.py"], {}),
-    "browser": ([*PYTEST, *(f"tests/test_browser_{name}.py" for name in ("widgets", "noise_lab", "gallery_lab", "site", "lab"))], EMBEDDED),
+    "browser": ([*PYTEST, *(f"tests/test_browser_{name}.py" for name in BROWSER)], EMBEDDED),
 }
 
 
