@@ -84,6 +84,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     if options.record is not None:
         files.require_writable(options.record)  # before the trainings
+    commit = project.loaded_commit()  # of the code that runs, whatever is committed meanwhile
     asked, found = tasks(options.people, options.steps, options.seeds), {}
     # a process for each training at most: other threads of a fork would not survive it
     context = multiprocessing.get_context("spawn")
@@ -93,7 +94,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             print("{}, {} people, {} steps, seed {}: ".format(*task) + f"EER {figures['eer']} %, rank-1 {figures['rank1']} %", flush=True)
     if options.record is not None:
         about = {"device": devices.describe(devices.default()), "precision": devices.precision("auto"), "versions": results.versions(),
-                 "commit": project.loaded_commit(), "tested on": 100}  # fmt: skip
+                 "commit": commit, "tested on": 100}  # fmt: skip
         files.write(options.record, (json.dumps({**about, "rows": rows(found)}, indent=1, ensure_ascii=False) + "\n").encode())
         print(f"written to {options.record}")
 
