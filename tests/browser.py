@@ -8,7 +8,6 @@ import hashlib
 import http.server
 import io
 import os
-import shutil
 import socket
 import sys
 import threading
@@ -20,14 +19,14 @@ import numpy as np
 import pytest
 
 ROOT = Path(__file__).parents[1]
-sys.path.append(str(ROOT / "book" / "_sphinx"))
+sys.path += [str(ROOT / "book" / "_sphinx"), str(ROOT / "tools")]
 import noise_lab  # noqa: E402
+import pdf  # noqa: E402
 
 AXE = noise_lab.Package(
     "axe-core", "4.14.1", "FHfa+lmNjQZfJz1q8wKqIDwC6DExcHt/pkjNQb09a3NPjCKg2rhu5qb2S4r76ASyFNNtuFooJpZe37OgudVGtQ==",
     {"axe": "package/axe.min.js"},
 )  # fmt: skip
-NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 QUIET = ("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
          "--disable-component-update", "--disable-sync")  # fmt: skip
 
@@ -41,12 +40,10 @@ def absent(what: str) -> None:
 
 def find_browser() -> str:
     """The path of Chromium or Chrome: ``COURSE_BROWSER``, or the first of the usual names."""
-    chosen = os.environ.get("COURSE_BROWSER")
-    for name in (chosen,) if chosen else NAMES:
-        if found := shutil.which(name):
-            return found
-    absent(f"COURSE_BROWSER = {chosen} is no program" if chosen else
-           f"no browser was found ({', '.join(NAMES)}): install chromium, or set COURSE_BROWSER to one")  # fmt: skip
+    try:
+        return pdf.browser()
+    except pdf.PrintError as error:
+        absent(str(error))
 
 
 @contextmanager
