@@ -15,7 +15,7 @@ PINS   := pyproject.toml constraints.txt
 CHAPTER ?=
 
 # What the site is made of and a reader does not open; files of one's own are shown, whatever their kind.
-HIDDEN := ['_*', 'api', 'extra', 'drafts', 'noise_lab*', '[0-9][0-9]_*.md', 'index.md', 'reproduction.md', 'bibliography.md', 'references.bib', '*~']
+HIDDEN := ['_*', 'api', 'extra', 'drafts', 'noise_lab*', '[0-9][0-9]_*.md', 'index.md', 'reproduction.md', 'metric_learning_today.md', 'bibliography.md', 'references.bib', '*~']
 
 .PHONY: book test check install lab execute seeds clean
 
