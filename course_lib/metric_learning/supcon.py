@@ -47,7 +47,7 @@ class Settings(EmbeddingSettings):
 
 
 def sup_con(embeddings: Tensor, labels: Tensor, temperature: float) -> Tensor:
-    r"""The loss :math:`\ell_\text{out}` of a batch, mean over the images that have a positive: a scalar.
+    r"""The loss :math:`\ell_\text{out}` of a batch, mean over the images with a positive: a scalar.
 
     It is 0, with a gradient of 0, where no image has one. All embeddings equal give ln(B − 1).
 
@@ -57,19 +57,26 @@ def sup_con(embeddings: Tensor, labels: Tensor, temperature: float) -> Tensor:
         temperature: τ.
 
     Raises:
-        TypeError, ValueError: for anything but tensors of these shapes, or a temperature that is not positive.
+        TypeError, ValueError: for anything but tensors of these shapes, or a temperature that is
+            not positive.
     """
+    _require(embeddings, labels)
+    temperature = checks.number(temperature, "temperature", 0, inside=True)
+    unit = F.normalize(embeddings)
+    itself = torch.eye(len(unit), dtype=torch.bool, device=unit.device)
+    lowest = torch.finfo(unit.dtype).min  # never chosen, and finite: 0 times it is 0
+    scores = (unit @ unit.T / temperature).masked_fill(itself, lowest)
+    positive = ((labels[:, None] == labels) & ~itself).to(unit.dtype)
+    each = -(positive * scores.log_softmax(1)).sum(1) / positive.sum(1).clamp(min=1)
+    return each.sum() / (positive.sum(1) > 0).sum().clamp(min=1)
+
+
+def _require(embeddings: Tensor, labels: Tensor) -> None:
+    """Raise unless these are embeddings ``(B, D)`` and labels ``(B,)``."""
     checks.tensor(embeddings, "embeddings", ("B", "D"), of="floating", finite=False)
     checks.tensor(labels, "labels", ("B",), of="integers")
     if len(labels) != len(embeddings):
         raise ValueError(f"embeddings {tuple(embeddings.shape)} and labels {tuple(labels.shape)} do not fit: (B, D) and (B,).")
-    temperature = checks.number(temperature, "temperature", 0, inside=True)
-    unit = F.normalize(embeddings)
-    itself = torch.eye(len(unit), dtype=torch.bool, device=unit.device)
-    scores = (unit @ unit.T / temperature).masked_fill(itself, torch.finfo(unit.dtype).min)  # never chosen, and finite: 0 times it is 0
-    positive = ((labels[:, None] == labels) & ~itself).to(unit.dtype)
-    each = -(positive * scores.log_softmax(1)).sum(1) / positive.sum(1).clamp(min=1)
-    return each.sum() / (positive.sum(1) > 0).sum().clamp(min=1)
 
 
 def step(
