@@ -530,7 +530,9 @@ def test_on_paper(chapter, site, visit):
         assert page.locator("article .solution").first.is_visible() and page.locator(".lab canvas").first.is_visible()
 
 
-PAGES = ("index", "metric_learning_today", "reproduction", "evening", "bibliography", "formulas", "glossary", "lecturers", "quiz", "gallery_lab")
+PAGES = (
+    "index", "metric_learning_today", "reproduction", "evening", "bibliography", "formulas", "glossary", "lecturers", "quiz", "gallery_lab",
+)  # fmt: skip
 
 
 @pytest.mark.parametrize("name", (*PAGES, *API))
