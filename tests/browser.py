@@ -21,6 +21,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 sys.path += [str(ROOT / "book" / "_sphinx"), str(ROOT / "tools")]
 import noise_lab  # noqa: E402
+
 import pdf  # noqa: E402
 
 AXE = noise_lab.Package(
