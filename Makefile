@@ -17,7 +17,7 @@ PINS   := pyproject.toml constraints.txt
 CHAPTER ?=
 
 # What the site is made of and a reader does not open; files of one's own are shown, whatever their kind.
-HIDDEN := ['_*', 'api', 'extra', 'drafts', 'noise_lab*', '[0-9][0-9]_*.md', 'index.md', 'reproduction.md', 'formulas.md', 'glossary.md', 'quiz.md', 'lecturers.md', 'bibliography.md', 'references.bib', '*~']
+HIDDEN := ['_*', 'api', 'extra', 'drafts', 'noise_lab*', 'gallery_lab*', '[0-9][0-9]_*.md', 'index.md', 'reproduction.md', 'evening.md', 'metric_learning_today.md', 'formulas.md', 'glossary.md', 'quiz.md', 'lecturers.md', 'bibliography.md', 'references.bib', '*~']
 
 .PHONY: book test check install lab execute seeds student slides figures pdf clean
 

@@ -27,16 +27,16 @@ COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 SMALLEST = 16  # inputs and outputs of a kernel that counts as hidden: images have fewer channels
 
 
-def orthogonalised(matrix: Tensor, steps: int = 5) -> Tensor:
-    r"""Nearly :math:`UV^\top` of a matrix :math:`USV^\top`: singular values between about 0.7 and 1.2, ``(m, n)`` to ``(m, n)``."""
+def orthogonalised(matrices: Tensor, steps: int = 5) -> Tensor:
+    r"""Nearly :math:`UV^\top` of each matrix :math:`USV^\top`, of singular values between about 0.7 and 1.2: ``(…, m, n)``, as given."""
     a, b, c = COEFFICIENTS
-    x = matrix / (matrix.norm() + 1e-7)
-    tall = x.shape[0] > x.shape[1]
-    x = x.T if tall else x
+    x = matrices / (torch.linalg.matrix_norm(matrices, keepdim=True) + 1e-7)
+    tall = x.shape[-2] > x.shape[-1]
+    x = x.mT if tall else x
     for _ in range(steps):
-        gram = x @ x.T
+        gram = x @ x.mT
         x = a * x + (b * gram + c * gram @ gram) @ x
-    return x.T if tall else x
+    return x.mT if tall else x
 
 
 def hidden_kernels(model: nn.Module) -> list[nn.Parameter]:
@@ -69,12 +69,18 @@ class Muon(torch.optim.Optimizer):
         loss = None if closure is None else torch.enable_grad()(closure)()
         for group in self.param_groups:
             rate, momentum = group["lr"], group["momentum"]
+            alike: dict[torch.Size, list[nn.Parameter]] = {}  # kernels of one shape take one product of matrices, not one each
             for kernel in (p for p in group["params"] if p.grad is not None):
                 state = self.state[kernel]
                 if not state:
                     state["momentum"] = torch.zeros_like(kernel)
-                average = state["momentum"].mul_(momentum).add_(kernel.grad)
-                ahead = kernel.grad.add(average, alpha=momentum)
-                update = orthogonalised(ahead.flatten(1).float()).view_as(kernel)
-                kernel.mul_(1 - rate * group["weight_decay"]).sub_(update.to(kernel.dtype), alpha=rate)
+                alike.setdefault(kernel.shape, []).append(kernel)
+            for kernels in alike.values():
+                gradients, averages = [kernel.grad for kernel in kernels], [self.state[kernel]["momentum"] for kernel in kernels]
+                torch._foreach_mul_(averages, momentum)
+                torch._foreach_add_(averages, gradients)
+                ahead = torch.stack(torch._foreach_add(gradients, averages, alpha=momentum))
+                updates = orthogonalised(ahead.flatten(2).float()).view_as(ahead)
+                for kernel, update in zip(kernels, updates, strict=True):
+                    kernel.mul_(1 - rate * group["weight_decay"]).sub_(update.to(kernel.dtype), alpha=rate)
         return loss

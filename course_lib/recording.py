@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -33,9 +34,9 @@ def require_place(recipe: str, preset: str, *, folder: Path | None = None, force
         results.RecordError: where there is a record that cannot be read, so that nobody knows whether the run is better; not with
             ``force``.
     """
-    found, _ = recipes.find(recipe, preset)
+    found, chosen = recipes.find(recipe, preset)
     target, place = _places(recipe, preset, folder)
-    for file in (target, place) if found.ships else (place,):
+    for file in (target, place) if found.ships and chosen.ships else (place,):
         files.require_writable(file)
     if folder is None and not force:
         _recorded(recipe, preset)
@@ -64,6 +65,7 @@ def record(
         ValueError: for one seed of a recipe that is recorded over several.
     """
     found, chosen = recipes.find(recipe, preset)
+    ships = found.ships and chosen.ships
     runs_made = [checkpoint] if isinstance(checkpoint, str | Path) else list(checkpoint)
     if len(runs_made) < min(found.seeds, 2):
         raise ValueError(
@@ -76,7 +78,7 @@ def record(
     seeds = [content["seed"] for content in contents]
     if len(set(seeds)) < len(seeds):
         raise ValueError(f"the checkpoints have the seeds {seeds}: each is to be another one.")
-    networks, weights_entry = _as_shipped(recipe, preset, networks, seeds[0]) if found.ships else (networks, None)
+    networks, weights_entry = _as_shipped(recipe, preset, networks, seeds[0]) if ships else (networks, None)
 
     histories = [content["history"] for content in contents]
     seconds, steps = sum(history["seconds"] for history in histories), sum(content["step"] for content in contents)
@@ -86,7 +88,7 @@ def record(
         "title": found.title,
         "settings": settings,
         "seed": seeds if len(seeds) > 1 else seeds[0],
-        "device": histories[0]["device"],
+        "device": _trained_on(histories),
         "precision": contents[0]["precision"],
         "versions": results.versions(),
         "commit": project.commit(),
@@ -184,6 +186,14 @@ def _finished(recipe: str, preset: str, file: Path) -> tuple[nn.Module, dict, Sp
     if differences:
         raise checkpoints.CheckpointError(f"{file} is about something else than {recipe}, {preset} preset ({'; '.join(differences)}).")
     return model.to(devices.default()), content, split
+
+
+def _trained_on(histories: Sequence[Mapping[str, Any]]) -> str:
+    """The devices that computed steps, that of most steps first; of old checkpoints without slices the one of the last resumption."""
+    steps = Counter()
+    for one in (one for history in histories for one in history.get("slices", [])):
+        steps[one["device"]] += one["last_step"] - one["first_step"]
+    return "; ".join(device for device, count in steps.most_common() if count) or histories[0]["device"]
 
 
 def _slices(histories: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

@@ -51,8 +51,7 @@ def summary(names: list[str] | None = None) -> dict[str, dict[str, float]]:
     """Unit -> ``figures``, and the ``mean``, ``median`` and ``worst`` of what they lack to the paper's; empty without a record."""
     found: dict[str, list[float]] = {}
     for entry in entries(names):
-        gap = behind(entry)
-        if gap is not None:
+        if (gap := behind(entry)) is not None:
             found.setdefault(entry.unit, []).append(gap)
     return {
         unit: {"figures": len(gaps), "mean": statistics.mean(gaps), "median": statistics.median(gaps), "worst": max(gaps)}
@@ -133,8 +132,8 @@ def _section(title: str, rows: Sequence[Row]) -> str:
     top = "".join(f'<th scope="col">{html.escape(head)}</th>' for head in ("network", "data", *heads, "trained"))
     lines = []
     for row in rows:
-        name = html.escape(row.network)
-        link = f'<a href="{row.chapter}.html">{name}</a>' if row.chapter else name
+        link = html.escape(row.network)
+        link = f'<a href="{row.chapter}.html">{link}</a>' if row.chapter else link
         cells = "".join(_cell(row.cells.get(head)) for head in heads)
         cells += f'<td style="white-space:nowrap">{row.trained}</td>'
         lines.append(f'<tr><th scope="row">{link}</th><td>{html.escape(row.data)}</td>{cells}</tr>')
@@ -242,8 +241,7 @@ def growth(measured: dict) -> dict[int, tuple[float, float]]:
     """Side of the image in pixels -> (milliseconds, megabytes) of DnCNN-S, from one file of :func:`benchmarks`."""
     found: dict[int, dict[str, float]] = {}
     for row in measured["rows"]:
-        named = re.fullmatch(r"DnCNN-S, (\d+)×\1: (inference|peak memory)", row["what"])
-        if named:
+        if named := re.fullmatch(r"DnCNN-S, (\d+)×\1: (inference|peak memory)", row["what"]):
             found.setdefault(int(named[1]), {})[named[2]] = row["value"]
     return {side: (values["inference"], values["peak memory"]) for side, values in sorted(found.items())}
 
@@ -253,7 +251,8 @@ def beside(
 ):  # fmt: skip
     """A table for a chapter: in each cell the paper's figure and ours, and in the last column the run or the command that makes it.
 
-    Ours is the mean, with its 95 % interval where there are several seeds. Where no paper has a figure, ours stands alone.
+    Ours is the mean, with its 95 % interval where there are several seeds. Where no paper has a figure, ours stands alone. Rows that
+    have neither are named together in the last one.
 
     Args:
         rows: what a row is called -> recipe.
@@ -268,18 +267,21 @@ def beside(
     published = {words: next((paper[d] for d in data if d in paper), {}) for words, paper in
                  ((words, recipes.named(recipe).paper) for words, recipe in rows.items())}  # fmt: skip
     theirs = any(metric in figures for figures in published.values() for metric in metrics.values())
-    lines = []
+    lines, lacking = [], {}
     for words, recipe in rows.items():
         preset = next((p for p in presets if (recipe, p) in results.recorded()), None)
+        if not preset and not any(metric in published[words] for metric in metrics.values()):
+            lacking[words] = command(recipe, presets[0])
+            continue
         record = results.read(recipe, preset) if preset else {}
-        cells = []
-        for metric in metrics.values():
-            ours = _ours(record, data, metric, digits)
-            paper = f"{published[words][metric]['value']:.{digits}f}" if metric in published[words] else "–"
-            cells.append(f"{paper} / {ours}" if theirs else ours)
-        short = ", short" if record.get("short") else ""
-        run = f"{preset}{short}" if preset else f"not run: `{command(recipe, presets[0])}`"
+        papers = [f"{published[words][m]['value']:.{digits}f}" if m in published[words] else "–" for m in metrics.values()]
+        ours = [_ours(record, data, metric, digits) for metric in metrics.values()]
+        cells = [f"{one} / {other}" for one, other in zip(papers, ours, strict=True)] if theirs else ours
+        run = f"{preset}{', short' if record.get('short') else ''}" if preset else f"not run: `{command(recipe, presets[0])}`"
         lines.append([words, *cells, run])
+    if lacking:  # rows without any figure are one
+        run = f"not run: `{next(iter(lacking.values()))}`" + ", and so on" * (len(lacking) > 1)
+        lines.append(["; ".join(lacking), *("–" for _ in metrics), run])
     return plots.table(["paper / ours" if theirs else "", *metrics, "our run"], lines)
 
 

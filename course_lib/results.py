@@ -30,6 +30,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from course_lib import files, project, reported
+from course_lib.settings import meant
 
 FOR_THE_PAPER = ("paper", "laptop")
 """Presets whose figures stand beside those of the paper. All but the budget and what learns sooner is the same in both."""
@@ -249,13 +250,16 @@ def read(recipe: str, preset: str | None = None) -> dict:
     """The record of a run: of a preset, or the best that stands beside the paper (:func:`best`).
 
     Raises:
-        RecordError: if there is none (names those there are), or it is damaged, altered or incomplete.
+        RecordError: if there is none (names those of its other presets), or it is damaged, altered or incomplete.
     """
     preset = preset or best(recipe)
     file = path(recipe, preset)
     if not file.is_file():
-        there = ", ".join(".".join(run) for run in recorded()) or "none"
-        raise RecordError(f'no run "{recipe}" with preset "{preset}" is recorded; recorded runs: {there}.')
+        runs = recorded()
+        own = ", ".join(other for name, other in runs if name == recipe)  # or names that are alike, and not all of a hundred
+        near = f"no record is called so{meant(recipe, {name for name, _ in runs})}" if runs else "there is no record at all"
+        there = f"recorded presets of it: {own}" if own else near
+        raise RecordError(f'no run "{recipe}" with preset "{preset}" is recorded; {there}.')
     return open_file(file)
 
 

@@ -26,6 +26,10 @@ def test_all_runs_see_as_many_pixels():
     assert made["the preset"].steps == 680 and made["8 patches, twice the steps"].steps == 1360
     seen = [plan.steps * ablation.pixels(plan) for plan in made.values()]
     assert max(seen) < 1.03 * min(seen)
+    whole = recipes.find("dncnn_s", "laptop")[1].settings
+    for name, plan in made.items():  # 1 / (1 − ema) steps count in the average: the same share of all
+        share = 0.0 if name == "no averaging" else 1 / (1 - whole.ema) / whole.steps
+        assert (1 / (1 - plan.ema) / plan.steps if plan.ema else 0.0) == pytest.approx(share, rel=0.05)
     assert all(plan != made["the preset"] for name, plan in made.items() if name != "the preset")
 
 

@@ -391,6 +391,14 @@ def test_photo_and_denoiser(page):
     choose(page, "denoiser", "DnCNN, trained here")
 
 
+def test_a_panel_of_the_site_is_its_text(page):
+    """JupyterLab cannot run it: there stands a text with a link, and no directive that it does not know."""
+    text = page.locator(".jp-MarkdownCell", has_text="On the website that network, FFDNet, runs here")
+    text.scroll_into_view_if_needed()
+    assert text.get_by_role("link", name="the noise lab").is_visible()
+    assert not any(wrong in text.inner_text() for wrong in (":::", "noise-panel", "Unknown Directive"))
+
+
 def test_switch_of_the_degradation(page):
     """The second lab of the chapter: its choice and its slider, computed when they are visited."""
     lab = page.locator(".jp-CodeCell .widget-vbox >> nth=1")

@@ -33,18 +33,30 @@ def site(tmp_path_factory):
     if why := noise_lab.write(folder / "lab"):
         browser.absent(f"the noise lab has no TensorFlow.js: {why}")
     (folder / "engine.html").write_text(f"{HEAD}<title>engine</title>{SCRIPTS}")
-    (folder / "page.html").write_text(page_of_the_book(), encoding="utf-8")
+    (folder / "page.html").write_text(page_of_the_book("noise_lab", "09_ffdnet", "noise-lab"), encoding="utf-8")
+    (folder / "gallery.html").write_text(page_of_the_book("gallery_lab", "03_triplet", "figure-lab"), encoding="utf-8")
+    (folder / "panels.html").write_text(page_of_panels(), encoding="utf-8")
     return folder
 
 
-def page_of_the_book() -> str:
-    """The page's own HTML, with the stored lab where its directive stands, and the site's style and script of labs."""
+def page_of_the_book(name: str, chapter: str, kind: str) -> str:
+    """The HTML of a page itself, with the stored lab where its directive stands, and the site's style and script of labs."""
     book = browser.ROOT / "book"
-    first, second = re.findall(r"```\{raw\} html\n(.*?)```", (book / "noise_lab.md").read_text(encoding="utf-8"), re.DOTALL)
+    text = (book / f"{name}.md").read_text(encoding="utf-8")
+    assert f"```{{stored-lab}} {chapter} {kind}\n" in text
+    first, second = re.findall(r"```\{raw\} html\n(.*?)```", text, re.DOTALL)
     style, script = ((book / "_static" / name).read_text(encoding="utf-8") for name in ("course.css", "lab.js"))
-    stored = noise_lab.stored_lab(book / "09_ffdnet.ipynb", "noise-lab")
-    head = f"{HEAD}<title>The noise lab</title><style>{style}</style><script>{script}</script>"
-    return f'{head}<main class="bd-content"><h1>The noise lab</h1>{first}<div class="stored-lab">{stored}</div>{second}</main>'
+    stored = noise_lab.stored_lab(book / f"{chapter}.ipynb", kind)
+    head = f"{HEAD}<title>{name}</title><style>{style}</style><script>{script}</script>"
+    return f'{head}<main class="bd-content"><h1>{name}</h1>{first}<div class="stored-lab">{stored}</div>{second}</main>'
+
+
+def page_of_panels() -> str:
+    """A page with a panel of each kind, as a chapter has one."""
+    panels = "".join(f"<h2>{kind}</h2>{noise_lab.panel(['noise-panel', kind])}<p>On the website.</p></div>" for kind in noise_lab.PANELS)
+    style = (browser.ROOT / "book" / "_static" / "course.css").read_text(encoding="utf-8")
+    head = f"{HEAD}<title>Panels</title><style>{style}</style>"
+    return f'{head}<main class="bd-content"><h1>Panels</h1>{panels}{noise_lab.page_scripts()}</main>'
 
 
 @pytest.fixture(scope="module", params=["http", "file"])
@@ -130,16 +142,39 @@ def test_a_job_is_stopped_and_another_takes_its_place(address, chrome, tmp_path)
     assert superseded[:2] == [True, True] and last == [False, False, 1]
 
 
-def test_tiles_of_an_odd_side_are_refused(site, chrome, tmp_path):
+def test_jobs_of_two_owners_do_not_disturb_each_other(site, chrome, tmp_path):
+    """One waits for the other, and either may be stopped; a job that waits gives way to another one of its owner."""
     with visited(chrome, f"{site.as_uri()}/engine.html", tmp_path) as page:
-        said = page.evaluate(
+        ends = page.evaluate(
             """async () => {
                 await noiseLabEngine.network("gray");
-                const job = {name: "gray", noisy: new Float32Array(64), map: new Float32Array(64), width: 8, height: 8, side: 3};
-                return noiseLabEngine.denoise(job).then(() => "", (error) => error.message);
+                const size = {width: 32, height: 32, side: 16};
+                const job = (owner) => ({name: "gray", noisy: new Float32Array(1024), map: new Float32Array(1024), owner, ...size});
+                const all = [job("a"), job("b"), job("b"), job("c")].map((one) => noiseLabEngine.denoise(one));
+                noiseLabEngine.stop("c");
+                return (await Promise.all(all)).map(({stopped, superseded, tiles}) => [stopped, Boolean(superseded), tiles]);
             }"""
         )
-    assert said == "tiles of 3 pixels a side: an even number is needed"
+    assert ends == [[False, False, 4], [True, True, 0], [False, False, 4], [True, False, 0]]
+
+
+@pytest.mark.parametrize(
+    ("job", "message"),
+    [({"side": 3}, "tiles of 3 pixels a side: an even number is needed"),
+     ({"name": "colour"}, "1 planes for a network of 3"),
+     ({"name": "none"}, "the network none is not loaded")],
+)  # fmt: skip
+def test_jobs_that_cannot_be_done_are_refused(job, message, site, chrome, tmp_path):
+    with visited(chrome, f"{site.as_uri()}/engine.html", tmp_path) as page:
+        said = page.evaluate(
+            """async (wrong) => {
+                await Promise.all(["gray", "colour"].map((name) => noiseLabEngine.network(name)));
+                const job = {name: "gray", noisy: new Float32Array(64), map: new Float32Array(64), width: 8, height: 8, ...wrong};
+                return noiseLabEngine.denoise(job).then(() => "", (error) => error.message);
+            }""",
+            job,
+        )
+    assert said == message
 
 
 def test_an_asset_that_is_missing_is_named_and_may_be_asked_for_again(site, chrome):
@@ -159,14 +194,14 @@ def test_an_asset_that_is_missing_is_named_and_may_be_asked_for_again(site, chro
 # --- the page -------------------------------------------------------------------------------------------------------------
 
 BEGIN, STATUS, SHOWN, CANVAS = ".noise-lab-begin", ".noise-lab-status", ".noise-lab-shown", ".noise-lab-view canvas"
-STATE = """() => {
+STATE = """([place, which]) => {
     const coded = (values) => {
         const bytes = new Uint8Array(values.buffer, values.byteOffset, values.byteLength);
         let text = "";
         for (let i = 0; i < bytes.length; i += 32768) text += String.fromCharCode(...bytes.subarray(i, i + 32768));
         return btoa(text);
     };
-    const {clean, noisy, map, denoised, ...rest} = noiseLabState();
+    const {clean, noisy, map, denoised, ...rest} = noiseLabState(document.querySelectorAll(".noise-lab-here")[place], which);
     return {...rest, clean: coded(clean), noisy: coded(noisy), map: coded(map), denoised: coded(denoised)};
 }"""
 
@@ -180,10 +215,14 @@ def alive(chrome, address, folder, **options):
         yield page
 
 
-def settled(page) -> dict:
-    """Wait for the result of what the controls say now; its planes ``(C, H, W)``, and what else the page knows."""
-    page.wait_for_function("() => noiseLabState().result")
-    found = page.evaluate(STATE)
+def settled(page, place: int = 0, which: str = "first") -> dict:
+    """Wait for the result of what the controls say now; its planes ``(C, H, W)``, and what else the page knows.
+
+    Of the lab of a number on the page, and of its first network or its second.
+    """
+    ready = '([place, which]) => noiseLabState(document.querySelectorAll(".noise-lab-here")[place], which).result'
+    page.wait_for_function(ready, arg=[place, which])
+    found = page.evaluate(STATE, [place, which])
     shape = (found["height"], found["width"])
     for name, channels in (("clean", found["channels"]), ("noisy", found["channels"]), ("map", 1), ("denoised", found["channels"])):
         found[name] = np.frombuffer(base64.b64decode(found[name]), np.float32).reshape(channels, *shape)
@@ -217,6 +256,14 @@ def agrees(page, networks) -> dict:
             assert float(re.fullmatch(rf"{name}, ([\d.]+) dB", text)[1]) == pytest.approx(figure, abs=0.02)
         assert text in page.locator(CANVAS).get_attribute("aria-label")
     return found
+
+
+def by_pytorch(networks, name: str, found: dict) -> np.ndarray:
+    """What a network makes of the noisy photo and the map; of one channel, colour by colour."""
+    noisy, told = tensor(found["noisy"]), tensor(found["map"])
+    if name == "gray":
+        return networks[name].denoise(noisy.transpose(0, 1), told.expand(noisy.shape[1], -1, -1, -1)).numpy()[:, 0]
+    return networks[name].denoise(noisy, told)[0].numpy()
 
 
 def dial(page, name: str):
@@ -271,6 +318,87 @@ def test_what_is_shown_is_what_pytorch_computes(address, chrome, networks, tmp_p
         page.wait_for_function("() => noiseLabState().channels === 3 && noiseLabState().photo === 'astronaut'")
         colour = agrees(page, networks)
         assert np.abs(colour["clean"][0] - colour["clean"][2]).max() > 0.1
+
+
+def test_two_networks_side_by_side(address, chrome, networks, tmp_path):
+    """Gray and colour, or one told another σ; each has the numbers and the PSNR of its own, and only what changes is computed anew."""
+    titles = "#noise-lab .lab-titles span"
+    with alive(chrome, address, tmp_path) as page:
+        pick(page, "Photo").select_option("astronaut")
+        page.wait_for_function("() => noiseLabState().photo === 'astronaut'")
+        page.get_by_label("a second network beside it").check()
+        pick(page, "Second network").select_option("colour")
+        page.wait_for_function("() => noiseLabState().channels === 3")
+        both = {name: settled(page, 0, which) for name, which in (("gray", "first"), ("colour", "second"))}
+        clean = tensor(both["gray"]["clean"])
+        for text, (name, found) in zip(page.locator(titles).all_inner_texts(), both.items(), strict=True):
+            assert np.abs(found["denoised"] - by_pytorch(networks, name, found)).max() < 1e-3
+            figure = metrics.psnr(tensor(found["denoised"]), clean, protocol="quantised").item()
+            assert found["result"]["psnr"] == pytest.approx(figure, abs=2e-3)
+            assert text == f"{'second: ' * (name == 'colour')}denoised, {found['result']['psnr']:.2f} dB"
+        assert both["colour"]["result"]["psnr"] > both["gray"]["result"]["psnr"] + 0.3, "colours tell of each other"
+        first, second = (both[name]["result"]["psnr"] for name in both)
+        assert f"{first:.2f} dB, second {second:.2f} dB; the noisy photo has" in said(page, "Denoised in")
+        pick(page, "Second network").select_option("gray")
+        page.wait_for_function("() => noiseLabState().channels === 1")
+        same = [settled(page, 0, which) for which in ("first", "second")]
+        assert (same[0]["denoised"] == same[1]["denoised"]).all()
+        page.get_by_label("the second network is told the truth").uncheck()
+        dial(page, "Second told σ, any value from 0 to 75").fill("60")
+        lied = settled(page, 0, "second")
+        assert np.abs(lied["denoised"] - by_pytorch(networks, "gray", lied)).max() < 1e-3 and np.allclose(lied["map"] * 255, 60)
+        assert lied["result"]["psnr"] < same[0]["result"]["psnr"] - 0.5
+        assert settled(page)["result"] == same[0]["result"], "the first is not computed again"
+        pick(page, "Right").select_option("removed2")
+        dial(page, "Wipe").focus()
+        page.keyboard.press("Home")
+        removed = np.clip(128 + 2 * 255 * (lied["noisy"] - lied["denoised"])[0], 0, 255)
+        assert np.abs(browser.levels(page.locator(CANVAS))[..., 0] - removed).max() <= 1
+        page.get_by_label("a second network beside it").uncheck()
+        assert pick(page, "Right").locator("option[value$='2']").count() == 0
+        agrees(page, networks)
+
+
+# --- panels ---------------------------------------------------------------------------------------------------------------
+
+
+def test_panels(address, chrome, networks, tmp_path):
+    """Several on a page: nothing is loaded before a click, each is on its own, and its numbers are those of PyTorch."""
+    with visited(chrome, f"{address}/panels.html", tmp_path) as page:
+        asked = []
+        page.on("request", lambda request: asked.append(request.url.rpartition("/")[2]))
+        panels = page.locator(".noise-panel")
+        assert all(re.fullmatch(r"On the website. Run FFDNet here \(1\.\d MB\)", text.strip()) for text in panels.all_inner_texts())
+        assert asked == [] and browser.complaints(page, "main") == []
+        for place, kind in enumerate(noise_lab.PANELS):
+            panels.nth(place).get_by_role("button", name="Run FFDNet here").click()
+            found, options = settled(page, place), noise_lab.PANELS[kind]
+            assert np.abs(found["denoised"] - by_pytorch(networks, "gray", found)).max() < 1e-3
+            assert np.allclose(found["map"] * 255, options["told"]) and found["width"] == 128
+            for control in ("Left", "Right"):
+                chosen = panels.nth(place).get_by_role("combobox", name=control, exact=True).input_value()
+                assert chosen == options[control.lower()]
+            assert panels.nth(place).locator(SHOWN).inner_text() == "Shown: what FFDNet computes in this browser, by WebAssembly."
+        assert len([name for name in asked if name.startswith("weights")]) == 1, "what is there is not loaded again"
+        told = [settled(page, place) for place in range(len(noise_lab.PANELS))]
+        squares = panels.nth(list(noise_lab.PANELS).index("squares"))
+        squares.get_by_label("Told σ, any value from 0 to 75").fill("5")
+        now = [settled(page, place) for place in range(len(noise_lab.PANELS))]
+        changed = [(a["map"] != b["map"]).any() for a, b in zip(told, now, strict=True)]
+        assert changed == [kind == "squares" for kind in noise_lab.PANELS]
+        at = now[changed.index(True)]
+        differences = [((at["denoised"] - at[other]) ** 2).mean() / (25 / 255) ** 2 for other in ("noisy", "clean")]
+        assert differences[0] < differences[1], "told less, it stays near the noisy photo and far from the clean one"
+        text = squares.locator(".noise-lab-squares").inner_text()
+        assert [float(number) for number in re.findall(r"([\d.]+) σ²", text)] == pytest.approx(differences, abs=6e-3)
+        painted = panels.nth(list(noise_lab.PANELS).index("told"))
+        painted.get_by_label("paint only what the network is told").check()
+        painted.get_by_role("button", name="Paint a ramp").click()
+        ramp = settled(page, list(noise_lab.PANELS).index("told"))
+        assert np.allclose(ramp["map"][0] * 255, np.linspace(0, 75, 128), atol=1e-4)
+        assert browser.complaints(page, "main") == []
+        page.set_viewport_size({"width": 360, "height": 740})
+        assert page.evaluate("document.documentElement.scrollWidth") <= 360
 
 
 def test_a_number_that_is_none_is_refused_and_changes_nothing(site, chrome, tmp_path):
@@ -424,9 +552,9 @@ REFUSED = {
 }  # fmt: skip
 
 
-def test_photos_of_the_readers_own(address, chrome, networks, tmp_path):
+def test_photos_of_the_readers_own(site, chrome, networks, tmp_path):
     """Of every kind: what the page makes of it, and that it says what it changed. None of it is sent anywhere (``visited`` looks)."""
-    with alive(chrome, address, tmp_path) as page:
+    with alive(chrome, site.as_uri(), tmp_path) as page:
         for name, (content, size, remark) in TAKEN.items():
             page.get_by_label("or your own").set_input_files({"name": name, "mimeType": "", "buffer": content()})
             said(page, f"{name}, {size[0]}×{size[1]} pixels, stays on this computer{remark}. Denoised in ")

@@ -530,7 +530,12 @@ def test_on_paper(chapter, site, visit):
         assert page.locator("article .solution").first.is_visible() and page.locator(".lab canvas").first.is_visible()
 
 
-@pytest.mark.parametrize("name", ("index", "reproduction", "bibliography", "formulas", "glossary", "lecturers", "quiz", *API))
+PAGES = (
+    "index", "metric_learning_today", "reproduction", "evening", "bibliography", "formulas", "glossary", "lecturers", "quiz", "gallery_lab",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("name", (*PAGES, *API))
 def test_no_page_moves_sideways_on_a_telephone_or_throws(name, site, visit):
     """``visit`` fails for every error that the page throws."""
     with visit(f"{site.as_uri()}/{name}.html", viewport={"width": 360, "height": 740}) as page:

@@ -196,7 +196,7 @@ MISTAKES = {
     "checkpoint": (["evaluate", "dncnn_s", "--checkpoint", "nowhere.ckpt"], "nowhere.ckpt"),
     "extension of a part": (["evaluate", "dncnn_s", "--extend", "--data", "photos"], "leave out --checkpoint and --data"),
     "extension of nothing": (["evaluate", "dncnn_s", "--extend"], 'no run "dncnn_s" with preset "paper" is recorded'),
-    "shipped weights": (["evaluate", "dncnn_s"], 'no run "dncnn_s" with preset "paper" is recorded; recorded runs: none'),
+    "shipped weights": (["evaluate", "dncnn_s"], 'no run "dncnn_s" with preset "paper" is recorded; there is no record at all'),
 }  # fmt: skip
 
 

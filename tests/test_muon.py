@@ -47,6 +47,24 @@ def test_steps_by_hand():
         assert torch.allclose(kernel.detach().flatten(1), weight, atol=1e-5)
 
 
+def test_kernels_of_one_shape_move_together_as_each_would_alone():
+    shapes = [(8, 4, 3, 3), (4, 8, 3, 3), (8, 4, 3, 3), (8, 4, 3, 3)]
+    drawn = [torch.randn(shape, generator=seeded(i)).to(memory_format=torch.channels_last) for i, shape in enumerate(shapes)]
+    together, alone = ([nn.Parameter(kernel.clone()) for kernel in drawn] for _ in range(2))
+    optimizers = [muon.Muon(together, lr=0.1), *(muon.Muon([kernel], lr=0.1) for kernel in alone)]
+    for step in range(3):
+        for i, (one, other) in enumerate(zip(together, alone, strict=True)):
+            if (step, i) != (1, 2):  # a kernel without a gradient stays, and the others still get their own
+                one.grad = torch.randn(shapes[i], generator=seeded(100 * step + i))
+                other.grad = one.grad.clone()
+            else:
+                one.grad = other.grad = None
+        for optimizer in optimizers:
+            optimizer.step()
+    for one, other in zip(together, alone, strict=True):
+        assert torch.allclose(one, other, atol=1e-6)
+
+
 def test_against_pytorch_on_matrices():
     """Theirs takes matrices only, averages with 1 − μ (a factor that orthogonalising takes away), and iterates in bfloat16."""
     matrix = torch.randn(16, 18, generator=seeded())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import gzip
 import hashlib
+import html
 import io
 import json
 import re
@@ -93,7 +94,7 @@ def test_scripts_hand_over_what_they_are_said_to(package, tmp_path):
 
 
 def test_weights_that_are_not_those_of_the_record_are_not_handed_over(monkeypatch):
-    monkeypatch.setattr(results, "read", lambda recipe: {"weights": {"file": "ffdnet.safetensors", "sha256": "0" * 64}})
+    monkeypatch.setattr(results, "read", lambda *_: {"weights": {"file": "ffdnet.safetensors", "sha256": "0" * 64}})
     with pytest.raises(ValueError, match="ffdnet.safetensors is truncated, altered or of another run"):
         noise_lab.shipped("ffdnet")
 
@@ -105,7 +106,7 @@ def test_what_a_click_loads_stays_small(tmp_path):
     names = ("tf-core", "tf-wasm", "worker", "wasm", "weights-gray")
     sizes = {name: len(gzip.compress((tmp_path / "lab" / f"{name}.js").read_bytes(), 6)) for name in names}
     assert sum(sizes.values()) < 1_250_000 and sizes["weights-gray"] < 1_000_000
-    page = sum(len(gzip.compress((tmp_path / "lab" / name).read_bytes(), 6)) for name in ("engine.js", "picture.js", "page.js", "page.css"))
+    page = sum(len(gzip.compress((tmp_path / "lab" / name).read_bytes(), 6)) for name in noise_lab.STATIC)
     assert page < 20_000, "what every visit loads"
 
 
@@ -134,3 +135,42 @@ def test_the_stored_lab_of_a_chapter(tmp_path):
     (tmp_path / "empty.ipynb").write_text('{"cells": [{"outputs": []}, {}]}')
     with pytest.raises(LookupError, match="empty.ipynb has no stored output with a noise-lab: execute it"):
         noise_lab.stored_lab(tmp_path / "empty.ipynb", "noise-lab")
+
+
+@pytest.mark.parametrize("classes", [["noise-panel"], ["noise-panel", "tlod"], ["noise-panel", "told", "squares"]])
+def test_a_panel_of_no_kind_or_of_two_is_refused(classes):
+    with pytest.raises(ValueError, match=f"{', '.join(classes)}: one of removed, told, squares is needed"):
+        noise_lab.panel(classes)
+
+
+def test_a_panel_says_what_it_has():
+    tag = noise_lab.panel(["noise-panel", "told"])
+    options = json.loads(html.unescape(re.fullmatch(r'<div class="noise-lab-here noise-panel" data-lab="([^"]*)">', tag)[1]))
+    assert options == {**noise_lab.PANELS["told"], "ask": noise_lab.ASK}
+
+
+def test_panels_of_chapters():
+    """Each kind stands in one chapter, with a text that is enough where nothing runs, and with a link to the lab."""
+    found = {}
+    for chapter in BOOK.glob("[0-9]*.md"):
+        for kind, text in re.findall(r":::\{div\} noise-panel (\w+)\n(.*?)\n:::", chapter.read_text(encoding="utf-8"), re.DOTALL):
+            found[chapter.stem] = kind
+            assert "(noise_lab.md)" in text and text.startswith("On the website ")
+    assert found == {"08_dncnn": "removed", "09_ffdnet": "told", "13_noise2void": "squares"}
+    assert set(found.values()) == set(noise_lab.PANELS)
+
+
+def test_panels_of_a_page_become_labs_and_their_scripts_come_once():
+    from docutils import nodes
+
+    page = nodes.section("", nodes.container("", nodes.paragraph("", "other")))
+    for kind in ("told", "removed"):
+        page += nodes.container("", nodes.paragraph("", "text"), classes=["noise-panel", kind])
+    noise_lab.enliven_panels(None, page)
+    first, *rest = page.children
+    assert isinstance(first, nodes.container), "what is no panel stays"
+    assert [type(node) for node in rest] == [nodes.raw, nodes.paragraph, nodes.raw] * 2
+    raw = [node.astext() for node in rest if isinstance(node, nodes.raw)]
+    assert raw[0].startswith("<div ") and raw[1] == "</div>" and raw[3] == f"</div>{noise_lab.page_scripts()}"
+    loaded = re.findall(r'(?:src|href)="lab/([^"]+)"', raw[3])
+    assert loaded == ["page.css", "manifest.js", "engine.js", "picture.js", "controls.js", "page.js"]

@@ -466,3 +466,10 @@ def test_gain_without_what_both_were_not_trained_for():
     assert results.gain(record, {**after, "settings": {"sigma_255": [0.0, 50.0]}}) == (pytest.approx(-4.75), 2)
     assert not math.isnan(results.gain({"metrics": record["metrics"]}, after)[0])
     assert weights.path("dncnn_s", "laptop").name == "dncnn_s.laptop.safetensors"
+
+
+def test_a_record_names_the_devices_that_computed_its_steps():
+    steps = ((0, 2, "CPU, 2 threads"), (2, 9, "a GPU"), (9, 9, "who only looked"))
+    slices = [{"first_step": first, "last_step": last, "device": device} for first, last, device in steps]
+    assert recording._trained_on([{"device": "who only looked", "slices": slices}]) == "a GPU; CPU, 2 threads"
+    assert recording._trained_on([{"device": "CPU, 1 threads"}]) == "CPU, 1 threads"

@@ -153,7 +153,7 @@ def test_records_of_several_seeds_are_shown_with_their_intervals():
     for recipe, preset in results.recorded():
         record = results.read(recipe, preset)
         lines = [line for line in shown if line.startswith(f"| {recipes.named(recipe).title} | {reproduction.DATA.get(preset, preset)} |")]
-        assert len(lines) == any("eer_0" in metrics for metrics in record.get("per_seed", {}).values())
+        assert len(lines) == any(len(metrics.get("eer_0", {})) > 1 for metrics in record.get("per_seed", {}).values())
         if lines:
             overlap = {"faces": 10 / 30, "digits": 3 / 7}[preset]
             mean, half = results.interval(list(record["per_seed"][preset]["eer_0"].values()), overlap=overlap)
@@ -181,6 +181,13 @@ def test_a_paper_beside_runs_of_several_seeds(home):
     assert "| pivot loss | 90.8 / – | 81.7 / 81.0 ± 12.7 | jpeg, short |" in text, "t = 12.7 with one degree of freedom, s = √2"
     assert "| clean only | 91.6 / – | 16.6 / – | not run: `course train cifar_clean --preset paper --seeds 3 --record` |" in text
     assert "| 16.6 / – |" in reproduction.beside(rows, metrics, sets, ("quick",)).data
+    several = {**rows, "soft": "student_of_logits", "alone": "student_alone"}
+    assert "| soft; alone | – | – | not run: `course train student_of_logits --preset paper --seeds 3 --record`, and so on |" in (
+        reproduction.beside(several, metrics, sets, ("paper",)).data
+    )
+    assert "| soft | – | – | not run: `course train student_of_logits --preset quick --seeds 3 --record` |" in (
+        reproduction.beside({"pivot": "cifar_noise_pivot", "soft": "student_of_logits"}, metrics, sets, ("quick",)).data
+    )
     assert "| 49.0 / – | not run: `course train imagenet_pivot --preset paper --record` |" in reproduction.beside(
         {"pivot": "imagenet_pivot"}, {"low": "accuracy_x4nearest"}, ("imagenet",)
     ).data

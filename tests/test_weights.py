@@ -150,7 +150,7 @@ def test_a_run_that_shipped_nothing(home):
 
 
 def test_a_run_that_is_not_recorded(shipped):
-    with pytest.raises(results.RecordError, match=r"recorded runs: toy\.paper"):
+    with pytest.raises(results.RecordError, match=r"recorded presets of it: paper"):
         weights.load(network(), "toy", "quick")
 
 

@@ -39,11 +39,14 @@ SETS = ("set12", "bsd68")
 
 def plans(steps: int) -> dict[str, dncnn.Settings]:
     """What is changed -> the settings of its run."""
-    preset = replace(recipes.find("dncnn_s", "laptop")[1].settings, steps=steps, compile=False)
+    whole = recipes.find("dncnn_s", "laptop")[1].settings
+    # averaged over the same share of the steps: over 1,000 steps, as in the whole run, the average would still be of untrained weights
+    preset = replace(whole, steps=steps, ema=whole.ema ** (whole.steps / steps), compile=False)
     made = {}
     for name, change in CHANGES.items():
         changed = replace(preset, **change)
-        made[name] = replace(changed, steps=round(steps * pixels(preset) / pixels(changed)))
+        longer = pixels(preset) / pixels(changed)
+        made[name] = replace(changed, steps=round(steps * longer), ema=changed.ema ** (1 / longer))
     return made
 
 

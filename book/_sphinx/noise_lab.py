@@ -1,10 +1,18 @@
-"""For the noise lab: what its page loads on a click, as scripts, and the stored frames of another page.
+"""For the noise lab, its panels and the gallery lab: what they load on a click, as scripts, and the stored frames of another page.
 
 A page that was opened as a file may load scripts but no other files. So each asset (TensorFlow.js, its WebAssembly, the worker, the
 weights as they are shipped, photos) becomes a script that hands it over, compressed and in base64.
 
 TensorFlow.js comes from npm's registry, by version and hash, into a cache. Where there is no network the site is built all the same:
 its manifest then says why there is no TensorFlow.js, and the page says that it shows stored frames.
+
+A panel is the lab in small within a chapter. There it is a ``div`` of the classes ``noise-panel`` and its kind, a key of ``PANELS``::
+
+    :::{div} noise-panel told
+    What to look at, with a link to [the noise lab](noise_lab.md).
+    :::
+
+JupyterLab knows that directive too, and shows its text.
 """
 
 from __future__ import annotations
@@ -12,12 +20,13 @@ from __future__ import annotations
 import base64
 import gzip
 import hashlib
+import html
 import io
 import json
 import os
 import tarfile
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,7 +35,16 @@ SOURCES = HERE.parents[1] / "noise_lab"
 CACHE = HERE.parents[2] / ".vendored"
 REGISTRY = "https://registry.npmjs.org"
 PATIENCE = 20  # seconds without a byte from the registry
+STATIC = ("engine.js", "picture.js", "controls.js", "page.js", "page.css")  # what a page with a noise lab loads at once
+GALLERY = "gallery.js"  # what the gallery lab loads in place of picture.js and page.js
+PANELS = {  # kind -> what page.js makes of it, see WHOLE there; no kind has all that the lab has
+    "removed": {"parts": [], "sigma": 25, "told": 25, "left": "noisy", "right": "removed"},
+    "told": {"parts": ["paint"], "sigma": 25, "told": 50, "left": "denoised", "right": "map"},
+    "squares": {"parts": ["squares"], "sigma": 25, "told": 25, "left": "denoised", "right": "removed"},
+}
+ASK = "Run FFDNet here"
 NETWORKS = {"gray": "ffdnet", "colour": "cffdnet"}  # what the page calls them -> recipes whose weights are shipped
+EMBEDDER = ("triplet_small", "quick")  # recipe and preset
 
 
 class VendorError(RuntimeError):
@@ -109,11 +127,15 @@ def tensorflow(cache: Path = CACHE) -> dict[str, bytes]:
     return {name: content for package in TENSORFLOW for name, content in unpacked(package, cache).items()}
 
 
-def shipped(recipe: str) -> bytes:
-    """The weights file of the best record beside the paper, as it is on the disk; ``ValueError`` if it is not the one of the record."""
+def shipped(recipe: str, preset: str | None = None) -> bytes:
+    """The weights file of a record, the best one beside the paper unless a preset is named, as it is on the disk.
+
+    Raises:
+        ValueError: if it is not the file of the record.
+    """
     from course_lib import project, results
 
-    record = results.read(recipe)["weights"]
+    record = results.read(recipe, preset)["weights"]
     file = project.home() / "data" / "weights" / record["file"]
     content = file.read_bytes()
     if hashlib.sha256(content).hexdigest() != record["sha256"]:
@@ -124,7 +146,7 @@ def shipped(recipe: str) -> bytes:
 def ours() -> dict[str, bytes]:
     """The worker, the weights of the networks, and the photos."""
     found = {"worker": (SOURCES / "worker.js").read_bytes()}
-    found |= {f"weights-{name}": shipped(recipe) for name, recipe in NETWORKS.items()}
+    found |= {f"weights-{name}": shipped(recipe) for name, recipe in NETWORKS.items()} | {"weights-embedder": shipped(*EMBEDDER)}
     return found | {f"photo-{photo.stem}": photo.read_bytes() for photo in sorted(SOURCES.glob("*.webp"))}
 
 
@@ -149,7 +171,7 @@ def write(folder: Path, cache: Path = CACHE) -> str:
     sizes = {name: len(text) for name, text in scripts.items()}
     manifest = {"missing": bool(why), "sizes": sizes, "photos": sorted(n.removeprefix("photo-") for n in sizes if n.startswith("photo-"))}
     (folder / "manifest.js").write_text(f"const noiseLabManifest = {json.dumps(manifest)};\n", encoding="utf-8")
-    for name in ("engine.js", "picture.js", "page.js", "page.css"):
+    for name in (*STATIC, GALLERY):
         (folder / name).write_bytes((SOURCES / name).read_bytes())
     return why
 
@@ -166,6 +188,37 @@ def stored_lab(chapter: Path, kind: str) -> str:
             if f'class="lab {kind}"' in found:
                 return found
     raise LookupError(f"{chapter.name} has no stored output with a {kind}: execute it.")
+
+
+def page_scripts() -> str:
+    """The HTML by which a page loads what its labs need before a click, to stand behind them."""
+    links = [f'<link rel="stylesheet" href="lab/{name}">' for name in STATIC if name.endswith(".css")]
+    return "".join(links) + "".join(f'<script src="lab/{name}"></script>' for name in ("manifest.js", *STATIC) if name.endswith(".js"))
+
+
+def panel(classes: Iterable[str]) -> str:
+    """The opening tag of a panel with these classes, one of which is its kind.
+
+    Raises:
+        ValueError: if none of them is a kind, or several are.
+    """
+    kinds = [name for name in classes if name in PANELS]
+    if len(kinds) != 1:
+        raise ValueError(f"a noise-panel of the classes {', '.join(classes)}: one of {', '.join(PANELS)} is needed.")
+    options = html.escape(json.dumps({**PANELS[kinds[0]], "ask": ASK}), quote=True)
+    return f'<div class="noise-lab-here noise-panel" data-lab="{options}">'
+
+
+def enliven_panels(app, doctree):
+    """Make labs of the panels of a page, and load once what they need."""
+    from docutils import nodes
+
+    found = [node for node in doctree.findall(nodes.container) if "noise-panel" in node["classes"]]
+    for node in found:
+        opening = nodes.raw("", panel(node["classes"]), format="html")
+        closing = nodes.raw("", f"</div>{page_scripts() if node is found[-1] else ''}", format="html")
+        at = node.parent.index(node)
+        node.parent[at : at + 1] = [opening, *node.children, closing]  # replace_self would hand its classes to the first
 
 
 def write_all(app, exception):
@@ -198,5 +251,6 @@ def setup(app):
             return [nodes.raw("", f'<div class="stored-lab">{stored_lab(chapter, kind)}</div>', format="html")]
 
     app.add_directive("stored-lab", StoredLab)
+    app.connect("doctree-read", enliven_panels)
     app.connect("build-finished", write_all)
     return {"parallel_read_safe": True}

@@ -43,24 +43,37 @@ const {noiseLabAsset, noiseLabEngine} = (() => {
   const UNTILED = 320 * 320, SIDE = 256; // pixels up to which an image is one piece, and the side of the tiles of a larger one
   const tiled = (width, height) => width * height > UNTILED;
 
-  let worker = null, jobs = 0, current = null; // current: {id, resolve, reject, tile, denoised, …}
-  let onStarted = null;
+  let worker = null, jobs = 0, onStarted = null;
+  let current = null; // the job that the worker has: {id, owner, message, put, resolve, reject, result, over}
+  let waiting = []; // jobs of other owners, the oldest first
   const onNetwork = new Map(); // network -> {resolve, reject}
+  const onVector = new Map(); // number of a request for an embedding -> {resolve, reject}
 
-  const settle = (change) => {
-    const job = current;
-    current = null;
-    change(job);
+  /* Give the worker the job that has waited longest, unless it has one. */
+  const next = () => {
+    if (current || !waiting.length) return;
+    current = waiting.shift();
+    worker.postMessage(current.message);
   };
 
   const receive = ({data}) => {
     if (data.kind === "started") onStarted.resolve();
     else if (data.kind === "network") onNetwork.get(data.name).resolve(data);
     else if (data.kind === "failed" && data.id === null) (onNetwork.get(data.name) ?? onStarted).reject(new Error(data.message));
-    else if (current?.id !== data.id) return; // of a job that nobody waits for any more
-    else if (data.kind === "tile") current.put(data);
-    else if (data.kind === "failed") settle((job) => job.reject(new Error(data.message)));
-    else settle((job) => job.resolve({...job.result, milliseconds: data.milliseconds, tiles: data.tiles, stopped: data.kind === "stopped"}));
+    else if (onVector.has(data.id)) {
+      const {resolve, reject} = onVector.get(data.id);
+      onVector.delete(data.id);
+      if (data.kind === "failed") reject(new Error(data.message));
+      else resolve(data.vector);
+    } else if (data.kind === "tile") current.over || current.put(data);
+    else {
+      const job = current;
+      current = null;
+      next();
+      if (job.over) return; // nobody waits for it any more
+      if (data.kind === "failed") job.reject(new Error(data.message));
+      else job.resolve({...job.result, milliseconds: data.milliseconds, tiles: data.tiles, stopped: data.kind === "stopped"});
+    }
   };
 
   let started = null;
@@ -91,7 +104,7 @@ const {noiseLabAsset, noiseLabEngine} = (() => {
   };
 
   const networks = new Map();
-  /* Load a network, once; resolves to {channels, depth}. */
+  /* Load a network, once; resolves to {channels, depth}, of an embedder to {length}. */
   const network = (name, tell = () => {}) => {
     if (!networks.has(name)) {
       const loading = (async () => {
@@ -108,10 +121,23 @@ const {noiseLabAsset, noiseLabEngine} = (() => {
     return networks.get(name);
   };
 
-  /* Denoise planes (C, H, W), told a map (H, W), both on the [0, 1] scale. A job that runs is given up for it.
+  /* End the jobs of an owner, that which runs between two of its tiles; they resolve at once, to what they have and to `more`. */
+  const giveUp = (owner, more) => {
+    for (const job of waiting.filter((one) => one.owner === owner)) job.resolve({...job.result, milliseconds: 0, tiles: 0, ...more});
+    waiting = waiting.filter((one) => one.owner !== owner);
+    if (!current || current.over || current.owner !== owner) return;
+    worker.postMessage({kind: "stop"});
+    if (more.superseded) {
+      current.over = true;
+      current.resolve({...current.result, ...more});
+    } // else the worker says after how many tiles
+  };
+
+  /* Denoise planes (C, H, W), told a map (H, W), both on the [0, 1] scale. One job runs at a time; those of an owner that has another
+     one now are given up, and those of others wait for their turn. A network of one channel takes colours one by one.
      Resolves to {denoised, milliseconds, tiles, stopped}; put({left, top, width, height, part, done, total}) is called tile by tile. */
-  const denoise = ({name, noisy, map, width, height, side}, put = () => {}) => {
-    if (current) settle((job) => job.resolve({...job.result, stopped: true, superseded: true}));
+  const denoise = ({name, noisy, map, width, height, side, owner = "page"}, put = () => {}) => {
+    giveUp(owner, {stopped: true, superseded: true});
     const id = ++jobs, denoised = new Float32Array(noisy.length), channels = noisy.length / (width * height);
     return new Promise((resolve, reject) => {
       const keep = (tile) => {
@@ -123,13 +149,22 @@ const {noiseLabAsset, noiseLabEngine} = (() => {
         }
         put(tile);
       };
-      current = {id, resolve, reject, put: keep, result: {denoised}};
       const chosen = side ?? (tiled(width, height) ? SIDE : 2 * Math.max(width, height));
-      worker.postMessage({kind: "denoise", id, name, noisy, map, width, height, side: chosen});
+      const message = {kind: "denoise", id, name, noisy, map, width, height, side: chosen};
+      waiting.push({owner, message, put: keep, resolve, reject, result: {denoised}, over: false});
+      next();
     });
   };
 
-  const stop = () => worker?.postMessage({kind: "stop"});
+  /* Stop what an owner has asked for: its job resolves with {stopped: true}. */
+  const stop = (owner = "page") => giveUp(owner, {stopped: true});
 
-  return {noiseLabAsset, noiseLabEngine: {asset, hindrance, start, network, denoise, stop, tiled}};
+  /* The embedding of an image (H, W) on the [0, 1] scale, on the unit sphere. It takes milliseconds, and does not wait its turn. */
+  const embed = ({name, image, width, height}) => new Promise((resolve, reject) => {
+    const id = ++jobs;
+    onVector.set(id, {resolve, reject});
+    worker.postMessage({kind: "embed", id, name, image, width, height});
+  });
+
+  return {noiseLabAsset, noiseLabEngine: {asset, hindrance, start, network, denoise, stop, tiled, embed}};
 })();

@@ -1,12 +1,16 @@
-/* FFDNet on one thread beside the page, by TensorFlow.js on WebAssembly, from the weights files that the course ships.
+/* FFDNet, and the embedder of the gallery, on one thread beside the page, by TensorFlow.js on WebAssembly, from the weights files that
+   the course ships.
 
    Messages in:  {kind: "start", wasm}                                        bytes of the WebAssembly module
                  {kind: "network", name, weights}                             bytes of a safetensors file
                  {kind: "denoise", id, name, noisy, map, width, height, side} noisy (C, H, W) and map (H, W), both on the [0, 1] scale;
-                                                                              side of the tiles, even
+                                                                              side of the tiles, even. A network of one channel
+                                                                              takes the C planes for C images
                  {kind: "stop"}
+                 {kind: "embed", id, name, image, width, height}              image (H, W) on the [0, 1] scale
    Messages out: {kind: "started"}, {kind: "network", name, channels, depth}, {kind: "failed", id, message},
-                 {kind: "tile", id, left, top, width, height, part, done, total}, {kind: "done" | "stopped", id, milliseconds, tiles}
+                 {kind: "tile", id, left, top, width, height, part, done, total}, {kind: "done" | "stopped", id, milliseconds, tiles},
+                 {kind: "network", name, length}, {kind: "embedded", id, vector}
 
    Images are tiled as course_lib.denoising.common.in_tiles does: every tile is cut out with all the pixels that its result depends on,
    and ends at the rim of the image where that does. The result is that of the whole image but for rounding. */
@@ -37,53 +41,85 @@ const readTensors = (bytes) => {
   }));
 };
 
-/* The convolutions in their order: kernels (out, in, 3, 3) become (3, 3, in, out). */
-const makeNetwork = (bytes) => {
+/* The layers that have weights, in their order: kernels (out, in, k, k) become (k, k, in, out), matrices (out, in) become (in, out),
+   and what has no bias is the slope of a PReLU. */
+const readLayers = (bytes) => {
   const tensors = readTensors(bytes);
   const numbers = [...new Set(Object.keys(tensors).map((name) => Number(name.split(".")[1])))].sort((a, b) => a - b);
-  const layers = numbers.map((number) => {
+  return numbers.map((number) => {
     const {values, shape} = tensors[`layers.${number}.weight`], bias = tensors[`layers.${number}.bias`];
-    return {
-      kernel: tf.tidy(() => tf.transpose(tf.tensor4d(values, shape), [2, 3, 1, 0])),
-      bias: tf.tensor1d(bias.values),
-    };
+    if (!bias) return {slope: tf.tensor1d(values)};
+    const order = shape.length === 4 ? [2, 3, 1, 0] : [1, 0];
+    return {kernel: tf.tidy(() => tf.transpose(tf.tensor(values, shape), order)), bias: tf.tensor1d(bias.values)};
   });
+};
+
+/* FFDNet: convolutions only. */
+const makeNetwork = (layers) => {
   const channels = layers.at(-1).bias.size / 4;
   if (layers[0].kernel.shape[2] !== 4 * channels + 1) throw new Error("these weights are not an FFDNet's");
   return {layers, channels};
 };
 
-/* One piece of an image with even sides: pixel unshuffle, the map averaged over 2×2 pixels, the convolutions, pixel shuffle. */
-const restored = async ({layers, channels}, noisy, map, width, height) => {
-  const across = width / 2, down = height / 2, inputs = 4 * channels + 1;
-  const input = new Float32Array(across * down * inputs);
-  for (let y = 0, i = 0; y < down; y++) {
-    for (let x = 0; x < across; x++) {
-      const corner = 2 * y * width + 2 * x;
-      for (let c = 0; c < channels; c++) {
-        const at = c * width * height + corner;
-        input[i++] = noisy[at];
-        input[i++] = noisy[at + 1];
-        input[i++] = noisy[at + width];
-        input[i++] = noisy[at + width + 1];
+/* A vector of length 1 for an image: convolutions, PReLU and pooling, then PReLU between matrices. What becomes a vector is in the order
+   (C, H, W), as PyTorch flattens. */
+const embedded = async ({layers}, image, width, height) => {
+  const output = tf.tidy(() => {
+    let x = tf.sub(tf.tensor4d(image, [1, height, width, 1]), 0.5);
+    for (const {kernel, bias, slope} of layers) {
+      if (slope) {
+        x = tf.prelu(x, slope);
+        if (x.rank === 4) x = tf.maxPool(x, 2, 2, "valid");
+      } else if (kernel.rank === 4) {
+        x = tf.add(tf.conv2d(x, kernel, 1, "valid"), bias);
+      } else {
+        if (x.rank === 4) x = tf.reshape(tf.transpose(x, [0, 3, 1, 2]), [1, -1]);
+        x = tf.add(tf.matMul(x, kernel), bias);
       }
-      input[i++] = (map[corner] + map[corner + 1] + map[corner + width] + map[corner + width + 1]) / 4;
+    }
+    return x;
+  });
+  const vector = await output.data(), length = Math.sqrt(vector.reduce((sum, value) => sum + value * value, 0));
+  output.dispose();
+  return vector.map((value) => value / Math.max(length, 1e-12));
+};
+
+/* One piece of planes with even sides: pixel unshuffle, the map averaged over 2×2 pixels, the convolutions, pixel shuffle. */
+const restored = async ({layers, channels}, noisy, map, width, height) => {
+  const across = width / 2, down = height / 2, inputs = 4 * channels + 1, count = width * height;
+  const images = noisy.length / (count * channels);
+  const input = new Float32Array(images * across * down * inputs);
+  for (let n = 0, i = 0; n < images; n++) {
+    for (let y = 0; y < down; y++) {
+      for (let x = 0; x < across; x++) {
+        const corner = 2 * y * width + 2 * x;
+        for (let c = 0; c < channels; c++) {
+          const at = (n * channels + c) * count + corner;
+          input[i++] = noisy[at];
+          input[i++] = noisy[at + 1];
+          input[i++] = noisy[at + width];
+          input[i++] = noisy[at + width + 1];
+        }
+        input[i++] = (map[corner] + map[corner + 1] + map[corner + width] + map[corner + width + 1]) / 4;
+      }
     }
   }
   const output = tf.tidy(() => layers.reduce((x, {kernel, bias}, number) => tf.fused.conv2d({
     x, filter: kernel, bias, strides: 1, pad: "same", activation: number < layers.length - 1 ? "relu" : "linear",
-  }), tf.tensor4d(input, [1, down, across, inputs])));
+  }), tf.tensor4d(input, [images, down, across, inputs])));
   const values = await output.data();
   output.dispose();
-  const result = new Float32Array(channels * width * height);
-  for (let y = 0, i = 0; y < down; y++) {
-    for (let x = 0; x < across; x++) {
-      for (let c = 0; c < channels; c++) {
-        const at = c * width * height + 2 * y * width + 2 * x;
-        result[at] = values[i++];
-        result[at + 1] = values[i++];
-        result[at + width] = values[i++];
-        result[at + width + 1] = values[i++];
+  const result = new Float32Array(noisy.length);
+  for (let n = 0, i = 0; n < images; n++) {
+    for (let y = 0; y < down; y++) {
+      for (let x = 0; x < across; x++) {
+        for (let c = 0; c < channels; c++) {
+          const at = (n * channels + c) * count + 2 * y * width + 2 * x;
+          result[at] = values[i++];
+          result[at + 1] = values[i++];
+          result[at + width] = values[i++];
+          result[at + width + 1] = values[i++];
+        }
       }
     }
   }
@@ -108,7 +144,8 @@ const denoise = async ({id, name, noisy, map, width, height, side}) => {
   const network = networks.get(name);
   if (!network) throw new Error(`the network ${name} is not loaded`);
   if (!(side > 0) || side % 2) throw new Error(`tiles of ${side} pixels a side: an even number is needed`);
-  const {channels, layers} = network;
+  const {layers} = network, planes = noisy.length / (width * height);
+  if (planes % network.channels) throw new Error(`${planes} planes for a network of ${network.channels}`);
   const whole = [width + (width % 2), height + (height % 2)]; // the network works at half resolution
   const margin = 2 * Math.ceil((2 * layers.length + 1) / 2);
   const total = Math.ceil(whole[0] / side) * Math.ceil(whole[1] / side);
@@ -121,10 +158,10 @@ const denoise = async ({id, name, noisy, map, width, height, side}) => {
       const x = Math.max(0, left - margin), y = Math.max(0, top - margin);
       const across = Math.min(whole[0], left + side + margin) - x, down = Math.min(whole[1], top + side + margin) - y;
       const result = await restored(
-        network, cut(noisy, channels, width, height, x, y, across, down), cut(map, 1, width, height, x, y, across, down), across, down,
+        network, cut(noisy, planes, width, height, x, y, across, down), cut(map, 1, width, height, x, y, across, down), across, down,
       );
       const size = [Math.min(side, width - left), Math.min(side, height - top)];
-      const part = cut(result, channels, across, down, left - x, top - y, ...size);
+      const part = cut(result, planes, across, down, left - x, top - y, ...size);
       milliseconds += performance.now() - began;
       done += 1;
       postMessage({kind: "tile", id, left, top, width: size[0], height: size[1], part, done, total}, [part.buffer]);
@@ -150,9 +187,14 @@ onmessage = async ({data}) => {
       await start(data.wasm);
       postMessage({kind: "started"});
     } else if (data.kind === "network") {
-      const network = makeNetwork(data.weights);
+      const layers = readLayers(data.weights), embeds = layers.some(({slope}) => slope);
+      const network = embeds ? {layers, length: layers.at(-1).bias.size} : makeNetwork(layers);
       networks.set(data.name, network);
-      postMessage({kind: "network", name: data.name, channels: network.channels, depth: network.layers.length});
+      postMessage({kind: "network", name: data.name, channels: network.channels, length: network.length, depth: layers.length});
+    } else if (data.kind === "embed") {
+      if (!networks.get(data.name)?.length) throw new Error(`the embedder ${data.name} is not loaded`);
+      const vector = await embedded(networks.get(data.name), data.image, data.width, data.height);
+      postMessage({kind: "embedded", id: data.id, vector});
     } else if (data.kind === "denoise") {
       wanted = data.id;
       await denoise(data);

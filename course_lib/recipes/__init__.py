@@ -12,6 +12,7 @@ from course_lib.recipes import (
     blind_spots,
     distillation,
     few_labels,
+    gallery,
     laptop,
     metric_learning,
     noisy_classification,
@@ -38,6 +39,7 @@ PARTS = (
     noisy_classification,
     distillation,
     restoration,
+    gallery,
 )
 RECIPES: dict[str, Recipe] = {name: recipe for part in PARTS for name, recipe in part.RECIPES.items()}
 

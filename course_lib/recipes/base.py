@@ -81,6 +81,7 @@ class Preset:
     needs: Mapping[str, Source] = field(default_factory=dict)
     """Weights of others. Those under ``"start"`` are what the training goes on from; every other one is a network that is handed,
     frozen, to the recipe's ``network`` under its name, such as ``teacher``."""
+    ships: bool = True  # do weights come with its record, if the recipe ships any? Large ones that nothing needs do not
 
 
 @dataclass(frozen=True, kw_only=True)

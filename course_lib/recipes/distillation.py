@@ -34,7 +34,8 @@ def student(title: str, teacher: str = "", *, method: ModuleType = student_teach
         if longer > 1:
             settings = method.Settings(**{**vars(settings), "steps": longer * settings.steps})
         needs = {"teacher": Source(recipe=TEACHERS[teacher], preset=name)} if teacher else {}
-        presets[name] = Preset(settings=settings, data=labelled(on), tests={on: Labelled(metrics=CONDITIONS)}, needs=needs)
+        tests = {on: Labelled(metrics=CONDITIONS)}
+        presets[name] = Preset(settings=settings, data=labelled(on), tests=tests, needs=needs, ships=name == "quick")
     return Recipe(title=title, chapter="17_distillation", method=method, network=method.Student, presets=presets, seeds=3)
 
 

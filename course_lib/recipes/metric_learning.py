@@ -1,4 +1,4 @@
-"""Recipes of metric learning: identification, Siamese and triplet networks. No paper has figures for these data."""
+"""Recipes of metric learning: by classification, on pairs, on triplets, on whole batches. No paper has figures for these data."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from functools import cache, partial
 from torch import nn
 
 from course_lib.data import Dataset
-from course_lib.metric_learning import embedding, evaluation, identification, siamese, triplet
+from course_lib.metric_learning import arcface, embedding, evaluation, identification, infonce, siamese, supcon, triplet
 from course_lib.metric_learning.identities import SHOT, characters, faces, held_out_digits
 from course_lib.recipes.base import Benchmark, Figures, Measure, Preset, Recipe, Split
 from course_lib.training import Method
@@ -78,8 +78,8 @@ def of_people(
         network=network,
         presets={
             "quick": preset("digits", partial(characters, count=count), 100 / count, **SHOT, **quick),
-            "faces": preset("faces", faces, 10 / 30, **FACES, **(on_faces or {})),
-            "digits": preset("digits", held_out_digits, 3 / 7, **DIGITS, **(on_digits or {})),
+            "faces": preset("faces", faces, 10 / 30, **FACES | dict(on_faces or {})),
+            "digits": preset("digits", held_out_digits, 3 / 7, **DIGITS | dict(on_digits or {})),
         },
         seeds=5,
         ships=False,
@@ -87,12 +87,13 @@ def of_people(
 
 
 TRIPLET = dict(normalise=True, margin=0.2)  # FaceNet's
+# 100 people: a softmax over 4,000 does not begin to learn in so few steps
+CLASSIFIER = dict(people=100, images=2, steps=400, learning_rate=2e-3, warmup_steps=20)
 
 RECIPES: dict[str, Recipe] = {
     "identification": of_people(
         "Identification by classification: softmax over people", identification, identification.Classifier,
-        # 100 people: a softmax over 4,000 does not begin to learn in so few steps
-        count=100, quick=dict(people=100, images=2, steps=400, learning_rate=2e-3, warmup_steps=20),
+        count=100, quick=CLASSIFIER,
         on_faces={"people": 30}, on_digits={"people": 7},
         # with the distance of pixels, and the angle in place of the distance
         rivals={"pixels": lambda model: evaluation.pixels, "angle": lambda model: evaluation.direction(model.embed)},
@@ -101,4 +102,15 @@ RECIPES: dict[str, Recipe] = {
     "triplet": of_people("Triplet network: semi-hard negatives", triplet, quick={"steps": 600}, **TRIPLET, mining="semi-hard"),
     "triplet_hard": of_people("Triplet network: batch-hard", triplet, quick={"steps": 600}, **TRIPLET, mining="batch-hard"),
     "triplet_random": of_people("Triplet network: random negatives", triplet, quick={"steps": 600}, **TRIPLET, mining="random"),
+    "infonce": of_people(
+        "InfoNCE: one positive among the batch", infonce, quick={"steps": 600},
+        # two pictures of each person: 30 people make 60, and seven "people" make 14
+        on_faces={"images": 2, "batch_size": 60}, on_digits={"images": 2, "batch_size": 14},
+    ),
+    "supcon": of_people("SupCon: all pictures of a person are positives", supcon, quick={"steps": 600}),
+    "arcface": of_people(
+        "ArcFace: classification with a margin on the sphere", arcface, arcface.Classifier,
+        # people, batches and learning rate are the classifier's; the paper's s = 64 learns more slowly in so few steps
+        count=100, quick=CLASSIFIER, on_faces={"people": 30}, on_digits={"people": 7}, scale=16.0,
+    ),
 }  # fmt: skip

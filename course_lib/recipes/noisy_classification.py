@@ -8,7 +8,7 @@ CIFAR-10, which is another data set.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
@@ -113,7 +113,8 @@ def recipe(on: str, training: str, perturbation: str = "noise") -> tuple[str, Re
         presets = {
             "quick": preset("digits_on_photos", Settings(**{**QUICK, **deep}, **kind)),
             "paper": preset("cifar10", paper),
-            "jpeg": preset("cifar10_jpeg", paper),
+            # of the copy only the teachers of chapter 17 are needed
+            "jpeg": replace(preset("cifar10_jpeg", paper), ships=(training, perturbation) in (("clean", "noise"), ("perturbed", "noise"))),
         }
     if training == "clean":
         name, title, row = f"{on}_clean", WORDS["clean"], CLEAN[on]
@@ -217,7 +218,9 @@ def joint(title: str, *, start: str = "", **changes) -> Recipe:
         elif start:
             needs["start"] = Source(recipe=start, preset=preset_name, part="denoiser")
         tests = {on: Labelled(metrics=JOINT_CONDITIONS)}
-        presets[preset_name] = Preset(settings=settings, data=labelled(on), tests=tests, needs=needs)
+        # of the large ones only those come with weights that others start from
+        ships = preset_name == "quick" or not (start or classifier or changes.get("target"))
+        presets[preset_name] = Preset(settings=settings, data=labelled(on), tests=tests, needs=needs, ships=ships)
     return Recipe(
         title=f"Joint training: {title}",
         chapter="16_joint_training", method=joint_training, network=joint_training.Cascade, presets=presets, seeds=3,
