@@ -118,6 +118,14 @@ def test_words_flow_onto_further_slides():
     assert [slide.title for slide in found] == ["Title", "Section", "Section"] and all(slide.lines <= slides.FULL for slide in found)
 
 
+@pytest.mark.parametrize(("rows", "lengths"), [(3, [3]), (8, [8]), (9, [4, 5]), (17, [6, 5, 6])])
+def test_a_long_table_goes_on_on_the_next_slide(rows, lengths):
+    body = [f"| {number} | x |" for number in range(rows)]
+    found = slides.tables("\n".join(["| a | b |", "|---|---|", *body]))
+    assert [piece.splitlines()[:2] for piece in found] == [["| a | b |", "|---|---|"]] * len(lengths)
+    assert [line for piece in found for line in piece.splitlines()[2:]] == body and [len(p.splitlines()) - 2 for p in found] == lengths
+
+
 @pytest.mark.parametrize(
     ("cells", "message"),
     [(["Words."], "a_page, cell 0: words before the title"), (["# Title"], "nothing on this page"), ([EXERCISE], "has no solution")],

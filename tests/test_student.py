@@ -13,7 +13,7 @@ import pages
 import student
 from student import downloads
 
-CHAPTERS = pages.chapters()
+CHAPTERS = [name for name in pages.names() if "{exercise}" in (pages.BOOK / f"{name}.md").read_text(encoding="utf-8")]
 
 
 @pytest.fixture(scope="module")
@@ -164,6 +164,20 @@ def test_what_stands_around_a_solution_in_its_cell_stays():
     assert words[0] == "Before." and words[1].endswith("Do it.") and words[3] == "## After"
     assert "The answer." not in "".join(words)
     assert "solved" not in json.dumps(made)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (":::{div} noise-panel told\nWords ([lab](noise_lab.md)).\n:::", "Words (lab)."),
+        ("```{admonition} Title\n:class: tip\nWords.\n```", "> **Title**\n>\n> Words."),
+        ("{doc}`the noise lab <noise_lab>`, {doc}`a chapter <08_dncnn>`", "the noise lab, [a chapter](08_dncnn.ipynb)"),
+        ("[FFDNet](09_ffdnet.ipynb#training), [a site](https://example.org)", "[FFDNet](09_ffdnet.ipynb#training), [a site](https://example.org)"),
+        ("{term}`probes <probe>`, {cite:p}`boracchi2025`", "probes, (Boracchi, 2025)"),
+    ],
+)
+def test_words_in_place_of_myst(text, words):
+    assert pages.plain(text, "a_page", 0) == words
 
 
 def test_code_that_shows_myst_is_left_alone():

@@ -18,6 +18,7 @@ FENCE = re.compile(r"^(?P<fence>`{3,}|:{3,})(?:\{(?P<name>[^}]+)\}[ \t]*(?P<titl
 ROLE = re.compile(r"(?<!`)\{(?P<name>[a-z:]+)\}`(?P<text>[^`]+)`")
 HIDDEN_DIRECTIVE = re.compile(r"^[ \t>*-]*(?:`{3,}|:{3,}|~{3,})[ \t]*\{(?:exercise|solution)", re.M)
 FENCED = re.compile(r"(^```.*?^```)", re.M | re.S)
+LINK = re.compile(r"\[(?P<words>[^\[\]]*)\]\((?P<page>[\w./-]+)(?P<anchor>#[\w-]+)?\)")
 INLINE = re.compile(r"(`+[^`\n]+`+)")
 
 
@@ -230,7 +231,8 @@ def plain(text: str, name: str, cell: int, link=lambda page: f"{page}.ipynb") ->
             alone = not target or words.lower() == "exercise"
             return words if not number else f"Exercise {number}" if alone else f"{words} (Exercise {number})"
         if match["name"] == "doc":
-            return f"[{words}]({link(target or words)})"
+            page = target or words
+            return f"[{words}]({link(page)})" if page in names() else words
         if match["name"] in ("term", "abbr"):
             return words
         raise error(name, cell, f"the role {{{match['name']}}}: teach `plain` in tools/pages.py how it reads in words")
@@ -240,21 +242,23 @@ def plain(text: str, name: str, cell: int, link=lambda page: f"{page}.ipynb") ->
 
         def linked(match: re.Match) -> str:
             page = match["page"].removesuffix(".md").removesuffix(".ipynb")
-            return f"]({link(page)}{match['anchor'] or ''})" if page in names() else match[0]
+            if page in names():
+                return f"[{match['words']}]({link(page)}{match['anchor'] or ''})"
+            return match["words"] if (BOOK / f"{page}.md").is_file() else match[0]  # a page of the website only
 
         made = []
         for number, part in enumerate(FENCED.split(text)):
             inner = [part] if number % 2 else INLINE.split(ROLE.sub(role, part))
             made += [
-                piece if number % 2 or turn % 2 else re.sub(r"\]\((?P<page>[\w./-]+)(?P<anchor>#[\w-]+)?\)", linked, piece)
+                piece if number % 2 or turn % 2 else LINK.sub(linked, piece)
                 for turn, piece in enumerate(inner)
             ]
         return "".join(made)
 
     made = []
     for directive, title, inside in blocks(text):
-        if directive is None:
-            made.append(prose(inside))
+        if directive is None or directive == "div":
+            made.append(prose(options(inside)[1] if directive else inside))
         elif directive in ("admonition", "note", "tip", "warning", "important", "dropdown"):
             body = prose(options(inside)[1])
             made.append("\n".join(f"> {line}".rstrip() for line in (f"**{title or directive.capitalize()}**", "", *body.splitlines())))

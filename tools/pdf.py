@@ -2,7 +2,7 @@
 
 The pages of ``_build/html`` become one document: title, contents with page numbers, the chapters part by part, formulas, glossary,
 bibliography, and an appendix with the solutions. Sliders stand as their first picture, code that a page hides is left out. Outline
-and links work. Left out are what only a browser can run (noise lab and quiz), the lecturers' page, and the pages of the library.
+and links work. Left out are what only a browser can run (the labs and the quiz), the lecturers' page, and the pages of the library.
 Chapters are printed as the site has them: ``make book`` comes first.
 """
 
@@ -21,7 +21,7 @@ ROOT = Path(__file__).resolve().parents[1]
 SITE = ROOT / "_build" / "html"
 STYLE = Path(__file__).resolve().parent / "print.css"
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
-LEFT_OUT = ("index", "noise_lab", "lecturers", "quiz")
+LEFT_OUT = ("index", "noise_lab", "gallery_lab", "lecturers", "quiz")
 PATIENCE = 600_000  # milliseconds for the formulas of the whole book, and for printing it
 FOOT = '<div style="font: 8px sans-serif; width: 100%; text-align: center; color: #555"><span class="pageNumber"></span></div>'
 

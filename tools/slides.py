@@ -24,6 +24,7 @@ ROOT = pages.BOOK.parent
 DECK = Path(__file__).resolve().parent / "deck"
 MATHJAX = pages.BOOK / "extra" / "mathjax" / "tex-svg.mjs"
 FULL = 12.5  # lines of the largest letters that a slide holds
+ROWS = 8  # of a table on one slide; a longer one goes on on the next, with its head
 FEW = 3.7  # lines that leave room for a picture below them
 LETTERS = 68  # of a line
 LED = ("list", "formula", "table")  # what a short paragraph leads into
@@ -115,6 +116,16 @@ def weight(kind: str, markdown: str) -> float:
     return 0.6 + -(-len(" ".join(rows)) // LETTERS)
 
 
+def tables(markdown: str) -> list[str]:
+    """A table in pieces of at most ``ROWS`` rows of about equal number, each with the head; other words as they are."""
+    head, rows = markdown.splitlines()[:2], markdown.splitlines()[2:]
+    if len(rows) <= ROWS or not re.fullmatch(r"[|: -]+", head[1]) or not all(row.startswith("|") for row in rows):
+        return [markdown]
+    count = -(-len(rows) // ROWS)
+    cuts = [round(i * len(rows) / count) for i in range(count + 1)]
+    return ["\n".join([*head, *rows[begin:end]]) for begin, end in zip(cuts, cuts[1:], strict=False)]
+
+
 def outputs(cell: dict) -> Iterator[tuple[str, str]]:
     """What a cell shows, as ``(kind, HTML)``; kinds are lab, figure, source, table and printed."""
     for output in cell["outputs"]:
@@ -129,7 +140,8 @@ def outputs(cell: dict) -> Iterator[tuple[str, str]]:
         elif page:
             yield "table", page
         elif "text/markdown" in shown:
-            yield "table", as_html(shown["text/markdown"])
+            for piece in tables(shown["text/markdown"].strip()):
+                yield "table", as_html(piece)
         elif printed := shown.get("text/plain") or "".join(output.get("text", "")):
             yield "printed", f"<pre>{html.escape(printed)}</pre>"
 
@@ -195,7 +207,8 @@ class Deck:
                 self.note(markdown)
                 continue
             else:
-                self.words(kind, markdown)
+                for part in tables(markdown) if kind == "table" else (markdown,):
+                    self.words(kind, part)
             self.opened = self.opened or kind == "paragraph"
 
 
