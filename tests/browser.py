@@ -80,6 +80,14 @@ def served(folder: Path) -> Iterator[str]:
             server.shutdown()
 
 
+def built_site() -> Path:
+    """The folder of the built site; the test is skipped where there is none."""
+    folder = Path(os.environ.get("COURSE_SITE") or ROOT / "_build" / "html").resolve()
+    if not (folder / "index.html").is_file():
+        absent(f"there is no site in {folder}: run `make book` first, or set COURSE_SITE to a folder that has one")
+    return folder
+
+
 @contextmanager
 def reached(folder: Path, way: str) -> Iterator[str]:
     """Where a folder begins, as one opens it (``"file"``) or on a server (``"http"``)."""
@@ -153,14 +161,17 @@ def pixels(shown) -> dict:
     }
 
 
-def complaints(page, place: str) -> list[str]:
-    """What axe-core finds serious or critical in the element that ``place`` selects."""
-    try:
-        script = noise_lab.unpacked(AXE)["axe"].decode()
-    except noise_lab.VendorError as error:
-        absent(f"axe-core cannot be had: {error}")
-    page.evaluate(script)  # without preload it asks for no style sheet, which a page from a file may not read
-    found = page.evaluate("place => axe.run(place, {resultTypes: ['violations'], preload: false})", place)["violations"]
+def complaints(page, place: str, rules: list[str] | None = None) -> list[str]:
+    """What axe-core finds serious or critical in the element that ``place`` selects, by some of its rules, or by all."""
+    if not page.evaluate("() => Boolean(window.axe)"):
+        try:
+            script = noise_lab.unpacked(AXE)["axe"].decode()
+        except noise_lab.VendorError as error:
+            absent(f"axe-core cannot be had: {error}")
+        page.evaluate(script)
+    # without preload it asks for no style sheet, which a page from a file may not read
+    options = {"resultTypes": ["violations"], "preload": False, **({"runOnly": rules} if rules else {})}
+    found = page.evaluate("([place, options]) => axe.run(place, options)", [place, options])["violations"]
     return [
         f"{rule['id']} ({rule['impact']}): {node['html'][:120]}"
         for rule in found if rule["impact"] in ("serious", "critical") for node in rule["nodes"]

@@ -4,10 +4,8 @@ The site is ``_build/html``, as ``make book`` leaves it; ``COURSE_SITE`` names a
 """
 
 import io
-import os
 import re
 from contextlib import contextmanager
-from pathlib import Path
 
 import browser
 import numpy as np
@@ -25,16 +23,14 @@ KNOWN = (  # harmless words of the theme
 RANGE, IMAGE, TITLES = ".noise-lab input[type=range]", ".noise-lab canvas", ".noise-lab .lab-live .lab-titles"
 TALLEST = 15_000  # pixels of a chapter at 1366 wide with its solutions closed: what one reads at a sitting
 LENGTHS = [path.stem for path in sorted((browser.ROOT / "book").glob("[0-9][0-9]_*.md"))]
+FORMULAS = "n => document.querySelectorAll('article .math .katex-html').length >= n"
 API = ("api/index", "api/ground_floor", "api/metric_learning", "api/denoising", "api/roof")
 BY_KEYBOARD = 500  # Tab presses after which something cannot be reached
 
 
 @pytest.fixture(scope="module")
 def site():
-    folder = Path(os.environ.get("COURSE_SITE") or browser.ROOT / "_build" / "html").resolve()
-    if not (folder / "index.html").is_file():
-        browser.absent(f"there is no site in {folder}: run `make book` first, or set COURSE_SITE to a folder that has one")
-    return folder
+    return browser.built_site()
 
 
 @pytest.fixture(scope="module", params=["http", "file"])
@@ -339,15 +335,16 @@ def test_formulas_and_alternative_texts(chapter, address, visit):
     with visit(f"{address}/{chapter}.html") as page:
         formulas = page.locator("article .math").count()
         assert formulas > 0
-        page.wait_for_function("n => document.querySelectorAll('article .math mjx-container svg').length >= n", arg=formulas)
-        assert page.locator("article mjx-merror, article [data-mml-node=merror]").count() == 0
+        page.wait_for_function(FORMULAS, arg=formulas)
+        assert page.locator(".katex-error").count() == 0
         images = page.locator("article img")
         texts = [image.get_attribute("alt") for image in images.all()]
         assert len(texts) >= 3
         for text in texts:
             assert text and len(text.split()) >= 4, f"{text!r} says nothing about its picture"
             assert not re.search(r"\.(png|webp|svg|jpe?g)\b|[0-9a-f]{16}", text), f"{text!r} is the name of a file"
-        assert images.evaluate_all("all => all.every(e => e.complete && e.naturalWidth > 0)")
+        images.evaluate_all("all => all.forEach(e => e.loading = 'eager')")
+        page.wait_for_function("() => [...document.querySelectorAll('article img')].every(e => e.complete && e.naturalWidth > 0)")
 
 
 @pytest.mark.parametrize("chapter", LENGTHS)
@@ -355,7 +352,7 @@ def test_a_chapter_is_not_too_long(chapter, site, visit):
     with visit(f"{site.as_uri()}/{chapter}.html", viewport={"width": 1366, "height": 768}) as page:
         page.locator("article .solution button.toggle-button").first.wait_for()
         formulas = page.locator("article .math").count()
-        page.wait_for_function("n => document.querySelectorAll('article .math mjx-container svg').length >= n", arg=formulas)
+        page.wait_for_function(FORMULAS, arg=formulas)
         assert page.evaluate("document.documentElement.scrollHeight") <= TALLEST
 
 
@@ -398,7 +395,7 @@ def test_narrow_window(chapter, address, visit):
         page.locator(RANGE).scroll_into_view_if_needed()
         wide = page.evaluate(
             """() => [...document.querySelectorAll("article img, article canvas, .lab, .lab *")]
-                .filter(e => e.checkVisibility() && e.getBoundingClientRect().width > 0)
+                .filter(e => !e.closest(".lab-view > *") && e.checkVisibility() && e.getBoundingClientRect().width > 0)
                 .map(e => [e.outerHTML.slice(0, 80), e.getBoundingClientRect()])
                 .filter(([_, box]) => box.left < 0 || box.right > 360)
                 .map(([html, box]) => `${html} from ${box.left} to ${box.right}`)"""
@@ -456,14 +453,15 @@ def test_at_night_every_gray_value_is_as_by_day(chapter, site, visit):
     """The theme darkens and stretches pictures in its dark mode: here a gray value is a measurement. Compared on the screen."""
     seen = {}
     for scheme in ("light", "dark"):
-        with visit(f"{site.as_uri()}/{chapter}.html", color_scheme=scheme, viewport={"width": 1600, "height": 1000}) as page:
+        options = {"color_scheme": scheme, "viewport": {"width": 1600, "height": 1000}}
+        with browser.served(site) as address, visit(f"{address}/{chapter}.html", **options) as page:
             assert page.evaluate("document.documentElement.dataset.theme") == scheme
             pictures = [e for e in page.locator("article :is(img, canvas)").all() if e.is_visible()]
             seen[scheme] = page.evaluate(SHOWN)
             assert len(seen[scheme]) >= 2
             assert not any(look["filtered"] for look in seen[scheme])
             # of pixels, not diagrams, which every size draws anew
-            images = [e for e in pictures if e.evaluate("e => e.tagName == 'IMG' && !e.src.startsWith('data:image/svg')")]
+            images = [e for e in pictures if e.evaluate("e => e.tagName == 'IMG' && !/image.svg|[.]svg$/.test(e.src)")]
             for picture in (page.locator(".lab canvas").first, *images[:1]):
                 levels = browser.levels(picture)
                 assert levels.std() > 5 and (on_screen(page, picture) == levels).all()

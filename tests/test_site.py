@@ -68,8 +68,19 @@ def test_the_static_face_of_a_widget_was_taken(page):
 
 
 def test_formulas_are_drawn_by_the_copy_that_comes_along():
-    assert (SITE / "mathjax" / "tex-svg.mjs").stat().st_size > 1_000_000
-    assert re.search(r'src="(\.\./)?mathjax/tex-svg\.mjs', (SITE / "08_dncnn.html").read_text(encoding="utf-8").replace("_static/../", ""))
+    """And only pages with formulas load it."""
+    assert len(list((SITE / "katex" / "fonts").glob("*.woff2"))) == 20
+    for page in SITE.glob("**/*.html"):
+        text = page.read_text(encoding="utf-8")
+        assert ("katex/katex.min.js" in text) == ('class="math' in text), page.name
+        assert "mathjax" not in text.lower()
+
+
+def test_what_the_theme_brings_and_no_visit_needs_is_left_out():
+    assert not list(SITE.glob("**/*.map")) and not (SITE / "_static/scripts/fontawesome.js").exists()
+    assert (SITE / "_static/vendor/fontawesome/webfonts/fa-solid-900.woff").stat().st_size < 10_000
+    for page in SITE.glob("*.html"):
+        assert ("searchindex.js" in page.read_text(encoding="utf-8")) == (page.name == "search.html")
 
 
 def test_pages_declare_their_language():

@@ -20,6 +20,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 SITE = ROOT / "_build" / "html"
 STYLE = Path(__file__).resolve().parent / "print.css"
+MATHJAX = Path(__file__).resolve().parent / "deck" / "mathjax" / "tex-svg.mjs"  # that of the slides
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 LEFT_OUT = ("index", "noise_lab", "gallery_lab", "lecturers", "quiz")
 PATIENCE = 600_000  # milliseconds for the formulas of the whole book, and for printing it
@@ -110,7 +111,7 @@ def compose(site: Path, wanted: Sequence[Part], title: str, author: str) -> str:
         body.append(f'<section class="page" id="solutions"><h1 class="part">Solutions</h1>{"".join(solutions)}</section>')
         contents.append(entry("solutions", "Solutions"))
     styles = [(site / "_static" / "pygments.css").read_text(encoding="utf-8"), STYLE.read_text(encoding="utf-8")]
-    mathjax = (site / "mathjax" / "tex-svg.mjs").resolve().as_uri()
+    mathjax = MATHJAX.as_uri()
     processed = '{"options": {"enableMenu": false, "processHtmlClass": "tex2jax_process|mathjax_process|math|output_area"}}'
     return f"""<!DOCTYPE html>
 <html lang="en"><head><meta charset="utf-8"><title>{html.escape(title)}</title><style>{"".join(styles)}</style>

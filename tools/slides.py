@@ -22,7 +22,7 @@ import pages
 
 ROOT = pages.BOOK.parent
 DECK = Path(__file__).resolve().parent / "deck"
-MATHJAX = pages.BOOK / "extra" / "mathjax" / "tex-svg.mjs"
+MATHJAX = DECK / "mathjax" / "tex-svg.mjs"  # one file without fonts beside it, as a deck needs; the site has the smaller KaTeX
 FULL = 12.5  # lines of the largest letters that a slide holds
 ROWS = 8  # of a table on one slide; a longer one goes on on the next, with its head
 FEW = 3.7  # lines that leave room for a picture below them

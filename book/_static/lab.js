@@ -66,12 +66,13 @@ const enliven = async (lab) => {
     type: "range", min: 0, max: content.rows[names[0]].length - 1, step: 1, value: content.start, autocomplete: "off",
   });
   const select = made("select", {autocomplete: "off"}, ...names.map((name) => made("option", {}, name)));
-  const output = made("output");
+  const output = made("output", {"aria-live": "off"}); // the slider itself says its position
   const controls = made("div", {class: "lab-controls"}, made("label", {}, `${content.slider} `, range), output);
   if (names.length > 1) controls.append(made("label", {}, `${content.choice} `, select)); // a choice of one would do nothing
   if (content.by) controls.append(made("span", {}, `by ${content.by}`));
   const titles = made("div", {class: "lab-titles", "aria-live": "polite"});
   const canvas = made("canvas", {role: "img"});
+  const view = made("div", {class: "lab-view", role: "group", tabindex: 0, "aria-label": "picture; on a narrow screen it moves sideways"}, titles, canvas);
   const show = () => {
     const frame = content.rows[select.value][Number(range.value)];
     if (photos) drawRestored(canvas, content, frame, pixels);
@@ -85,7 +86,12 @@ const enliven = async (lab) => {
   select.addEventListener("change", show);
   window.addEventListener("pageshow", show); // whatever the browser did to the controls, the picture is theirs
   show();
-  lab.append(made("div", {class: "lab-live"}, controls, titles, canvas));
+  const start = lab.querySelector(".lab-start img"); // on paper; without this the same picture would be loaded as a file too
+  start.removeAttribute("loading");
+  start.src = canvas.toDataURL();
+  lab.append(made("div", {class: "lab-live"}, controls, view));
+  lab.setAttribute("role", "group");
+  lab.setAttribute("aria-label", `pictures along a slider: ${content.slider}`);
   lab.classList.add("lab-alive");
 };
 
