@@ -5,6 +5,7 @@ The site is ``_build/html``, as ``make book`` leaves it; ``COURSE_SITE`` names a
 
 from __future__ import annotations
 
+import functools
 import gzip
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import browser
 import pytest
 
 WIDE, NARROW = {"width": 1366, "height": 800}, {"width": 390, "height": 844}
+LATE = 400  # milliseconds after which the theme has looked at what may be scrolled, and put it among the stops of Tab
 OTHERS = (("light", NARROW, None), ("dark", NARROW, ["color-contrast"]), ("dark", WIDE, ["color-contrast"]))
 IN_FULL = ("00_start_here.html", "api/index.html")
 ALIKE = """() => {
@@ -31,32 +33,47 @@ def pages(site) -> list[str]:
     return sorted(name for name in found if not name.startswith("_static/"))
 
 
-def test_axe_core_finds_nothing(site, chrome):
-    """Every page by day on a wide screen, and each third of them in one of the other ways: by night, on a phone, or both.
+@pytest.fixture(scope="module")
+def visits(site, chrome) -> dict[str, tuple[set[Path], list[str]]]:
+    """Of every page the files that a visit loads, and the complaints of axe-core; one visit each, on which width and scheme change as
+    they do for a reader.
 
-    A page is loaded once: width and scheme change as they do for a reader. What axe-core looks at in thousands of like elements (the
-    letters of code, of formulas and of signatures, and the entries of an index), it looks at on two pages.
+    Every page is looked at by day on a wide screen, and each third of them in one of the other ways: by night, on a phone, or both. What
+    axe-core looks at in thousands of like elements (the letters of code, of formulas and of signatures, and the entries of an index), it
+    looks at on two pages.
     """
-    found = []
+    found = {}
     context = chrome.new_context()
     try:
         page = context.new_page()
+        asked = []
+        page.on("request", lambda request: asked.append(request.url.split("?")[0].split("#")[0]))
         with browser.served(site) as address:
             for i, name in enumerate(pages(site)):
                 page.emulate_media(color_scheme="light")
                 page.set_viewport_size(WIDE)
+                asked.clear()
                 page.goto(f"{address}/{name}")
+                page.wait_for_timeout(LATE)
+                files = {site / url.removeprefix(f"{address}/") for url in asked if url.startswith(address)}
                 if name not in IN_FULL:
                     page.evaluate(ALIKE)
+                said = []
                 for scheme, size, rules in (("light", WIDE, None), OTHERS[i % 3]):
                     page.emulate_media(color_scheme=scheme)
                     page.set_viewport_size(size)
                     page.wait_for_function("scheme => document.documentElement.dataset.theme === scheme", arg=scheme)
-                    page.wait_for_timeout(400)  # the theme looks late at what may be scrolled, and puts it among the stops of Tab
-                    found += [f"{name}, {scheme}, {size['width']}: {text}" for text in browser.complaints(page, "body", rules)]
+                    if size is NARROW and rules is None:
+                        page.wait_for_timeout(LATE)
+                    said += [f"{name}, {scheme}, {size['width']}: {text}" for text in browser.complaints(page, "body", rules)]
+                found[name] = {file for file in files if file.name != "favicon.ico"}, said
     finally:
         context.close()
-    assert found == []
+    return found
+
+
+def test_axe_core_finds_nothing(visits):
+    assert [text for _, said in visits.values() for text in said] == []
 
 
 # --- how much a visit loads -----------------------------------------------------------------------------------------------
@@ -64,30 +81,21 @@ def test_axe_core_finds_nothing(site, chrome):
 FIRST, FURTHER = 1_000_000, 500_000  # bytes, as a static host sends them
 
 
-def test_a_visit_loads_little(site, chrome):
-    """All that the browser asks for until a page is at rest: on a first visit, and on a further one, of what other pages do not have."""
-    loaded = {}
-    with browser.served(site) as address:
-        for name in pages(site):
-            context = chrome.new_context(viewport=WIDE)
-            try:
-                asked = set()
-                context.on("request", lambda request, asked=asked: asked.add(request.url.split("?")[0].split("#")[0]))
-                page = context.new_page()
-                page.goto(f"{address}/{name}", wait_until="networkidle")
-            finally:
-                context.close()
-            files = [site / url.removeprefix(f"{address}/") for url in asked if url.startswith(address)]
-            loaded[name] = {file: sent(file) for file in files if file.name != "favicon.ico"}
-    everywhere = set.intersection(*map(set, loaded.values())) | set(site.glob("katex/**/*"))
+def test_a_visit_loads_little(visits, site):
+    """All that the browser asks for before the reader does anything: on a first visit, and on a further one, of what other pages do not
+    have."""
+    shared = set.intersection(*(files for files, _ in visits.values())) | set(site.glob("katex/**/*"))
     heavy = {}
-    for name, files in loaded.items():
-        first, further = sum(files.values()), sum(size for file, size in files.items() if file not in everywhere)
+    for name, (files, _) in visits.items():
+        sizes = {file: sent(file) for file in files}
+        first, further = sum(sizes.values()), sum(size for file, size in sizes.items() if file not in shared)
         if first > FIRST or further > FURTHER:
-            heavy[name] = f"{first} bytes, {further} of them its own: {sorted(((n, f.name) for f, n in files.items()), reverse=True)[:4]}"
+            heavy[name] = f"{first} bytes, {further} of them its own: {sorted(((n, f.name) for f, n in sizes.items()), reverse=True)[:4]}"
+        print(f"{name}: {first} bytes on a first visit, {further} on a further one")
     assert heavy == {}, f"at most {FIRST} bytes on a first visit, {FURTHER} on a further one"
 
 
+@functools.cache
 def sent(file: Path) -> int:
     """Bytes that a static host sends of a file: compressed where that is less."""
     content = file.read_bytes()
