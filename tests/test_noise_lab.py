@@ -94,8 +94,8 @@ def test_scripts_hand_over_what_they_are_said_to(package, tmp_path):
 
 
 def test_weights_that_are_not_those_of_the_record_are_not_handed_over(monkeypatch):
-    monkeypatch.setattr(results, "read", lambda *_: {"weights": {"file": "ffdnet.safetensors", "sha256": "0" * 64}})
-    with pytest.raises(ValueError, match="ffdnet.safetensors is truncated, altered or of another run"):
+    monkeypatch.setattr(results, "read", lambda *_: {"weights": {"file": "ffdnet.laptop.safetensors", "sha256": "0" * 64}})
+    with pytest.raises(ValueError, match="ffdnet.laptop.safetensors is truncated, altered or of another run"):
         noise_lab.shipped("ffdnet")
 
 
