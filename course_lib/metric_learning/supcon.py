@@ -10,7 +10,7 @@ other images. With embeddings :math:`z` on the unit sphere,
 
 The mean over the positives stands outside of the logarithm; the paper finds this form better than the one inside, :math:`\ell_\text{in}`.
 With two images of each person it is NT-Xent. The sum below contains the other positives too, so that with
-several positives no loss can be 0: at best they are all equal, and it is near ln |P(i)|.
+several positives no loss can be 0: at best they are all equal, and it is near :math:`\ln |P(i)|`.
 
 The paper sums over i, this is the mean, over those images that have a positive.
 
