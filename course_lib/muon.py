@@ -28,7 +28,7 @@ SMALLEST = 16  # inputs and outputs of a kernel that counts as hidden: images ha
 
 
 def orthogonalised(matrices: Tensor, steps: int = 5) -> Tensor:
-    r"""Nearly :math:`UV^\top` of each matrix :math:`USV^\top`, singular values of about 0.7 to 1.2; ``(m, n)`` or ``(B, m, n)``, as given."""
+    r"""Nearly :math:`UV^\top` of each matrix :math:`USV^\top` (singular values 0.7 to 1.2); ``(m, n)`` or ``(B, m, n)``, as given."""
     a, b, c = COEFFICIENTS
     x = matrices / (torch.linalg.matrix_norm(matrices, keepdim=True) + 1e-7)
     tall = x.shape[-2] > x.shape[-1]
