@@ -52,7 +52,8 @@ def visit(chrome, tmp_path):
         requests, refused, errors = [], [], []
         context.on("request", lambda request: requests.append(request.url))
         # "csp" is what Chromium calls a script that was announced but is not wanted, JavaScript being switched off
-        context.on("requestfailed", lambda r: refused.append(f"{r.url} ({r.failure})") if r.failure != "csp" else None)
+        given_up = ("csp", "net::ERR_ABORTED")  # a picture that was still to come when the page was left, or drawn anew
+        context.on("requestfailed", lambda r: None if r.failure in given_up else refused.append(f"{r.url} ({r.failure})"))
         context.on("response", lambda response: refused.append(response.url) if response.status >= 400 else None)
         page.on("console", lambda message: errors.append(message.text) if complaint(message) else None)
         page.on("pageerror", lambda error: errors.append(error.message))
