@@ -135,6 +135,7 @@ LEVELS = """async shown => {
 
 def levels(shown) -> np.ndarray:
     """The pixels that an ``<img>``, once it is decoded, or a ``<canvas>`` shows: uint8 ``(H, W, 3)``, as the browser has them."""
+    shown.evaluate("e => { if (e.tagName === 'IMG') e.loading = 'eager'; }")  # one further down the page would never be decoded
     width, height, text = shown.evaluate(LEVELS)
     return np.frombuffer(base64.b64decode(text), np.uint8).reshape(height, width, 4)[..., :3]
 

@@ -56,6 +56,7 @@ def visits(site, chrome) -> dict[str, tuple[set[Path], list[str]]]:
                 page.goto(f"{address}/{name}")
                 page.wait_for_timeout(LATE)
                 files = {site / url.removeprefix(f"{address}/") for url in asked if url.startswith(address)}
+                page.add_style_tag(content="*, ::before, ::after { transition: none !important }")  # no colour half way to another
                 if name not in IN_FULL:
                     page.evaluate(ALIKE)
                 said = []
