@@ -29,7 +29,7 @@ from torch import Tensor, nn
 
 from course_lib import checks, rng
 from course_lib.metric_learning import identification
-from course_lib.metric_learning.embedding import Embedder, EmbeddingSettings, batch
+from course_lib.metric_learning.embedding import EmbeddingSettings, Headed, batch
 
 __all__ = ["Classifier", "Settings", "arc_face", "batch", "prepare", "step"]
 
@@ -53,7 +53,7 @@ class Settings(EmbeddingSettings):
         checks.number(self.scale, "scale", 0, inside=True)
 
 
-class Classifier(nn.Module):
+class Classifier(Headed):
     """The embedding network that all methods of this part share, and a prototype ``(dimension,)`` for each person.
 
     Args:
@@ -62,18 +62,13 @@ class Classifier(nn.Module):
     """
 
     def __init__(self, settings: Settings, *, seed: int = 0):
-        super().__init__()
-        self.embedder = Embedder(settings, seed=seed)
+        super().__init__(settings, seed=seed)
         draws = rng.generator(seed, 0, 0, "initial prototypes")
         self.prototypes = nn.Parameter(F.normalize(torch.randn(settings.people, settings.dimension, generator=draws)))
 
     def forward(self, images: Tensor) -> Tensor:
         """Cosines ``(B, people)`` of images ``(B, C, H, W)`` in [0, 1] to all prototypes, float32."""
         return self.embedder(images) @ F.normalize(self.prototypes.float()).T
-
-    def embed(self, images: Tensor, *, at_once: int = 512) -> Tensor:
-        """Embeddings ``(N, dimension)``, as :meth:`course_lib.metric_learning.embedding.Embedder.embed`."""
-        return self.embedder.embed(images, at_once=at_once)
 
 
 prepare = identification.prepare

@@ -72,21 +72,25 @@ class Embedder(nn.Module):
 
     def __init__(self, settings: EmbeddingSettings, *, seed: int = 0):
         super().__init__()
-        rows, columns = (((side - 4) // 2 - 4) // 2 for side in (settings.height, settings.width))
         self.shape = (settings.channels, settings.height, settings.width)
         self.normalise = settings.normalise
-        self.layers = nn.Sequential(
-            nn.Conv2d(settings.channels, 32, 5), nn.PReLU(), nn.MaxPool2d(2),
-            nn.Conv2d(32, 64, 5), nn.PReLU(), nn.MaxPool2d(2), nn.Flatten(),
-            nn.Linear(64 * rows * columns, 256), nn.PReLU(),
-            nn.Linear(256, 256), nn.PReLU(),
-            nn.Linear(256, settings.dimension),
-        )  # fmt: skip
+        rows, columns = (((side - 4) // 2 - 4) // 2 for side in (settings.height, settings.width))
+        self.layers = self.stack(settings, rows * columns)
         generator = rng.generator(seed, 0, 0, "initial weights")
         for layer in self.layers:
             if isinstance(layer, nn.Conv2d | nn.Linear):
                 nn.init.kaiming_normal_(layer.weight, nonlinearity="relu", generator=generator)
                 nn.init.zeros_(layer.bias)
+
+    def stack(self, settings: EmbeddingSettings, places: int) -> nn.Sequential:
+        """The layers, ``(B, C, H, W)`` to ``(B, dimension)``; ``places`` pixels are left of an image after the second pooling."""
+        return nn.Sequential(
+            nn.Conv2d(settings.channels, 32, 5), nn.PReLU(), nn.MaxPool2d(2),
+            nn.Conv2d(32, 64, 5), nn.PReLU(), nn.MaxPool2d(2), nn.Flatten(),
+            nn.Linear(64 * places, 256), nn.PReLU(),
+            nn.Linear(256, 256), nn.PReLU(),
+            nn.Linear(256, settings.dimension),
+        )  # fmt: skip
 
     def forward(self, images: Tensor) -> Tensor:
         """Embeddings ``(B, dimension)`` of images ``(B, C, H, W)`` in [0, 1], float32 whatever autocast does."""
@@ -111,6 +115,23 @@ class Embedder(nn.Module):
         if tuple(images.shape[1:]) != self.shape:
             raise ValueError(f"images are {tuple(images.shape[1:])}, but this network was made for (C, H, W) = {self.shape}.")
         return next(self.parameters())
+
+
+class Headed(nn.Module):
+    """An embedding network with a head that its training needs, and a door does not; a method adds the head and ``forward``.
+
+    Args:
+        settings: those of the embedding network.
+        seed: of the initial weights.
+    """
+
+    def __init__(self, settings: EmbeddingSettings, *, seed: int = 0):
+        super().__init__()
+        self.embedder = Embedder(settings, seed=seed)
+
+    def embed(self, images: Tensor, *, at_once: int = 512) -> Tensor:
+        """Embeddings ``(N, dimension)`` of images ``(N, C, H, W)``, the head left out, as :meth:`Embedder.embed`."""
+        return self.embedder.embed(images, at_once=at_once)
 
 
 def prepare(people: Dataset, settings: EmbeddingSettings, seed: int = 0) -> IdentityPool:

@@ -24,7 +24,7 @@ from course_lib import rng
 from course_lib.batches import IdentityPool
 from course_lib.data import Dataset
 from course_lib.metric_learning import embedding
-from course_lib.metric_learning.embedding import Embedder, EmbeddingSettings
+from course_lib.metric_learning.embedding import EmbeddingSettings, Headed
 from course_lib.rng import Draws
 
 __all__ = ["Classifier", "Settings", "batch", "cross_entropy", "prepare", "step", "widened"]
@@ -45,7 +45,7 @@ class Settings(EmbeddingSettings):
             )
 
 
-class Classifier(nn.Module):
+class Classifier(Headed):
     """The embedding network that all methods of this part share, ReLU, and a linear layer: ``(B, people)`` logits.
 
     Args:
@@ -54,8 +54,7 @@ class Classifier(nn.Module):
     """
 
     def __init__(self, settings: Settings, *, seed: int = 0):
-        super().__init__()
-        self.embedder = Embedder(settings, seed=seed)
+        super().__init__(settings, seed=seed)
         self.head = nn.Linear(settings.dimension, settings.people)
         generator = rng.generator(seed, 0, 0, "initial weights of the head")
         nn.init.kaiming_normal_(self.head.weight, nonlinearity="relu", generator=generator)
@@ -64,10 +63,6 @@ class Classifier(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """Logits ``(B, people)``, float32, of images ``(B, C, H, W)`` in [0, 1]."""
         return self.head(self.embedder(images).relu()).float()
-
-    def embed(self, images: Tensor, *, at_once: int = 512) -> Tensor:
-        """Latent representations ``(N, dimension)``, as :meth:`course_lib.metric_learning.embedding.Embedder.embed`."""
-        return self.embedder.embed(images, at_once=at_once)
 
     @torch.no_grad()
     def identify(self, images: Tensor) -> Tensor:
