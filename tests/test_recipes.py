@@ -14,14 +14,13 @@ import torch
 import course_lib
 from course_lib import checkpoints, cli, data, project, recipes, recording, results, rng, runs, weights
 from course_lib.denoising import cbdnet, dncnn
-from course_lib.recipes import ap_bsn as of_ap_bsn
-from course_lib.recipes import base, blind_spots, denoising, laptop, self_supervised_denoising
+from course_lib.recipes import base, denoising, laptop
 from course_lib.recipes import metric_learning as of_people
 from course_lib.self_supervised_denoising import ap_bsn
 from course_lib.settings import override
 
 PACKAGE = Path(course_lib.__file__).resolve().parent
-DENOISERS = [name for part in (laptop, self_supervised_denoising, blind_spots, of_ap_bsn) for name in part.RECIPES]
+DENOISERS = list(laptop.RECIPES)
 PRESETS = [(name, preset) for name in DENOISERS for preset in recipes.RECIPES[name].presets]
 # of each method one recipe, from scratch and going on from other weights; with most to measure: that of a paper preset
 ONE_OF_EACH = {(recipes.RECIPES[name].method, bool(recipes.RECIPES[name].presets[preset].needs)): (name, preset)

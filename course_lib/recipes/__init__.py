@@ -7,9 +7,7 @@ network, loss and data, and learns in hours on two cores. All are settings of th
 from __future__ import annotations
 
 from course_lib.recipes import (
-    ap_bsn,
     before_after,
-    blind_spots,
     distillation,
     few_labels,
     gallery,
@@ -19,7 +17,6 @@ from course_lib.recipes import (
     pretext,
     pretext_tasks,
     restoration,
-    self_supervised_denoising,
 )
 from course_lib.recipes.base import Benchmark, Preset, Recipe, Source, Split, budget
 from course_lib.settings import meant
@@ -28,10 +25,7 @@ __all__ = ["RECIPES", "Benchmark", "Preset", "Recipe", "Source", "Split", "budge
 
 PARTS = (
     metric_learning,
-    laptop,  # the recipes of denoising, with a preset more
-    self_supervised_denoising,
-    blind_spots,
-    ap_bsn,
+    laptop,  # the recipes of denoising, with and without clean images, with a preset more
     before_after,
     pretext,
     pretext_tasks,
