@@ -15,7 +15,7 @@ from torch import Tensor
 from course_lib import checks
 from course_lib.batches import to_uint8
 
-COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")  # Okabe and Ito: told apart by everyone
+COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")  # Okabe and Ito: told apart by everyone
 STYLE = {
     "figure.constrained_layout.use": True,
     "font.size": 11,
@@ -148,14 +148,14 @@ def curves(
     logarithmic: bool = False,
     halves: Mapping[str, Sequence[float]] | None = None,
 ) -> Shown:
-    """Lines over a common x, told apart by colour and marker; ``mark`` draws a dashed vertical line.
+    """Lines over a common x, told apart by colour and marker, from the eighth on also by dashes; ``mark`` draws a dashed vertical line.
 
     With ``logarithmic`` both axes are, with a tick at each x. ``halves`` has half the width of a band around a line, such as its
     confidence interval, for those lines that have one.
     """
     drawn, axis = figure(7, 3.4)
-    for (label, y), marker in zip(lines.items(), itertools.cycle("osD^vP"), strict=False):
-        (line,) = axis.plot(x, y, marker=marker, ms=4.5, lw=1.5, label=label)
+    for number, ((label, y), marker) in enumerate(zip(lines.items(), itertools.cycle("osD^vPX"), strict=False)):
+        (line,) = axis.plot(x, y, marker=marker, ms=4.5, lw=1.5, label=label, ls="-" if number < len(COLORS) else "--")
         if halves and label in halves:
             low, high = ([a + sign * b for a, b in zip(y, halves[label], strict=True)] for sign in (-1, 1))
             axis.fill_between(x, low, high, color=line.get_color(), alpha=0.2, lw=0)

@@ -1,6 +1,7 @@
 """Joint training of a denoiser through a frozen classifier: what is trained, what is not, and the loss."""
 
 import copy
+import itertools
 from dataclasses import replace
 
 import pytest
@@ -128,6 +129,10 @@ def test_points_of_a_trade_off():
     [axis] = figures.trade_off({"a": {"λ = 1": (20.0, 50.0), "λ = 0": (19.0, 80.0)}, "not run": {}}).axes
     assert [(text.get_text(), text.xy) for text in axis.texts] == [("λ = 1", (20.0, 50.0)), ("λ = 0", (19.0, 80.0))]
     assert [line.get_xydata().tolist() for line in axis.lines] == [[[20.0, 50.0], [19.0, 80.0]]]
+    crowded = {"λ = ∞": (26.3, 71.8), "λ = 1000": (26.1, 75.0), "λ = 100": (25.6, 75.1), "λ = 0": (22.5, 74.6)}
+    [axis] = figures.trade_off({"a": crowded, "b": {"λ = ∞": (26.35, 71.2)}}).axes
+    boxes = [text.get_window_extent() for text in axis.texts]
+    assert len(boxes) == 5 and not any(a.overlaps(b) for a, b in itertools.combinations(boxes, 2))
     assert figures.recorded({"image": "joint_image", "none": "joint_1"}, "no preset", "digits_on_photos", 63.75) == {}
     found = figures.recorded({"image": "joint_image"}, "quick", "digits_on_photos", 63.75)["image"]
     measured = results.read("joint_image", "quick")["metrics"]["digits_on_photos"]

@@ -56,13 +56,23 @@ def trade_off(points: Mapping[str, Mapping[str, tuple[float, float]]]):
         raise ValueError("there are no points to draw: give {series: {point: (psnr, accuracy)}}.")
     drawn, axis = plots.figure(7, 3.9)
     there = {name: series for name, series in points.items() if series}
-    for (name, series), marker in zip(there.items(), itertools.cycle("osD^vP"), strict=False):
+    names = []
+    for (name, series), marker in zip(there.items(), itertools.cycle("osD^vPX"), strict=False):
         [line] = axis.plot(*zip(*series.values(), strict=True), marker=marker, ms=5.5, lw=1.5, label=name)
-        for label, place in series.items():
-            axis.annotate(label, place, (5, 5), textcoords="offset points", fontsize=8.5, color=line.get_color())
+        names += [(label, place, line.get_color()) for label, place in series.items()]
     axis.margins(0.12)
     axis.set(xlabel="PSNR of what the classifier sees (dB)", ylabel="correct, of 100")
     axis.legend(fontsize=9, frameon=plots.STYLE["legend.frameon"])
+    drawn.draw_without_rendering()  # from here on it is known where on the page a point lies
+    taken = []
+    for label, place, color in names:
+        text = axis.annotate(label, place, (5, 5), textcoords="offset points", fontsize=8.5, color=color)
+        for x, y in ((5, 5), (5, -13), (-5, 5), (-5, -13)):  # the first side on which no other name stands
+            text.set(position=(x, y), ha="left" if x > 0 else "right")
+            box = text.get_window_extent()
+            if not any(box.overlaps(other) for other in taken):
+                break
+        taken.append(box)
     return drawn
 
 
