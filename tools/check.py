@@ -12,6 +12,7 @@ import os
 import subprocess
 import sys
 import time
+from functools import cache
 from pathlib import Path
 
 import staleness
@@ -45,7 +46,8 @@ def differs(start: str, name: str) -> bool:
     return bool(before.returncode) or staleness.code_of(before.stdout) != staleness.code_of((ROOT / name).read_text(encoding="utf-8"))
 
 
-def used_by(test: Path) -> set[str]:
+@cache
+def used_by(test: Path) -> frozenset[str]:
     """Paths that a test file depends on directly: itself, the modules of the library it imports, the tools and helpers."""
     code = test.read_text(encoding="utf-8")
     # "from course_lib.data import X" imports the packages above as well, which does not make it a test of these
@@ -59,7 +61,7 @@ def used_by(test: Path) -> set[str]:
     others = [*(ROOT / "tools").glob("*.py"), *(ROOT / "tests").glob("*.py")]
     started = {path.stem for path in others if path.stem.startswith("helpers") and path.name in code}  # as a process of its own
     scripts = {path.relative_to(ROOT).as_posix() for path in others if path.stem in names | started}
-    return {test.relative_to(ROOT).as_posix(), *found, *scripts}
+    return frozenset({test.relative_to(ROOT).as_posix(), *found, *scripts})
 
 
 def beside(module: str, other: str) -> bool:
