@@ -124,6 +124,21 @@ def test_r3_by_a_naive_loop(channels, size):
     assert torch.equal(model.denoise(noisy, passes=0), first)
 
 
+def test_all_passes_of_r3_are_one_batch():
+    seen = []
+
+    class Blind(torch.nn.Module):
+        reach = 2
+
+        def forward(self, images):
+            seen.append(len(images))
+            return images
+
+    noisy = rand(2, 1, 9, 9)
+    ap_bsn.refined(Blind(), noisy, noisy.square(), ap_bsn.refinement_masks(noisy.shape, 8, 0.16))
+    assert seen == [16]
+
+
 def test_masks_of_r3():
     masks = ap_bsn.refinement_masks((1, 3, 64, 64), 8, 0.16)
     count = masks.numel()
