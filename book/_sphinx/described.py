@@ -19,11 +19,15 @@ CARD_SHOWS = (
 )
 
 
+def readable(text: str) -> str:
+    """Text on one line; of a formula within it the letters and names."""
+    return " ".join(re.sub(r"\\[()]|\\(?=[A-Za-z])", "", text).split())
+
+
 def description(body: str) -> str:
     """The first paragraph of a page as plain text, cut at a word; empty where the page has none."""
     found = PARAGRAPH.search(body)
-    text = html.unescape(re.sub(r"<[^>]+>", "", found[1] if found else ""))
-    text = " ".join(re.sub(r"\\[()]|\\(?=[A-Za-z])", "", text).split())  # of a formula its letters and names
+    text = readable(html.unescape(re.sub(r"<[^>]+>", "", found[1] if found else "")))
     return text if len(text) <= LONGEST else text[:LONGEST].rsplit(" ", 1)[0] + " …"
 
 
