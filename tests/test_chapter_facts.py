@@ -52,6 +52,15 @@ def test_data_are_those_that_the_run_has_loaded():
     assert "a &lt;press&gt;" in chapter_facts.shown(found, "a", "./", TITLES)
 
 
+@pytest.mark.parametrize(
+    ("url", "linked"), [("https://github.com/made-up/course", True), ("https://gitlab.com/made-up/course", False), ("", False)]
+)
+def test_colab_is_offered_where_it_can_open_the_notebook(url, linked):
+    made = chapter_facts.shown(chapter_facts.facts("08_a", notebook(), ""), "08_a", "./", TITLES, url)
+    assert ('href="https://colab.research.google.com/github/made-up/course/blob/notebooks/08_a.ipynb"' in made) == linked
+    assert ("Colab" in made) == linked and "_sources/08_a.ipynb" in made and "student/08_a.ipynb" in made
+
+
 @pytest.mark.parametrize("seconds", [None, 0, -1, "77"])
 def test_a_page_without_a_record_of_its_run_is_refused(seconds):
     with pytest.raises(FactsError, match="08_a.ipynb does not say how long it ran .*: make execute CHAPTER=08_a"):

@@ -91,8 +91,8 @@ def linked(before: str, addresses: dict[int, tuple[str, str]]) -> str:
     return CHAPTERS.sub(lambda match: re.sub(r"\d+", link, match[0]), html.escape(before))
 
 
-def shown(found: Facts, name: str, root: str, addresses: dict[int, tuple[str, str]]) -> str:
-    """The facts as an HTML list of terms; ``root`` is how the page names the folder of the site."""
+def shown(found: Facts, name: str, root: str, addresses: dict[int, tuple[str, str]], url: str = "") -> str:
+    """The facts as an HTML list of terms; ``root`` is how the page names the folder of the site, and ``url`` names the repository."""
     terms = [("Run time", f'<span title="of the run whose outputs this page shows">{duration(found.seconds)}</span>')]
     if found.before:
         terms.append(("Before", linked(found.before, addresses)))
@@ -107,6 +107,8 @@ def shown(found: Facts, name: str, root: str, addresses: dict[int, tuple[str, st
         f'<a href="{root}{STUDENT}/{name}.ipynb" download="{name}_student.ipynb">without solutions</a>',
     ]
     terms.append(("Download", ", ".join(links)))
+    if address := downloads.colab(url, name):
+        terms.append(("Run", f'<a href="{html.escape(address, quote=True)}">in Colab, without solutions</a>'))
     return "<dl>" + "".join(f"<div><dt>{term}</dt> <dd>{words}</dd></div>" for term, words in terms) + "</dl>"
 
 
@@ -138,7 +140,7 @@ def setup(app):
         if page[:2].isdigit() and not before:
             logging.getLogger(__name__).warning("book/lecturers.md does not say what comes before %s: `Before: …. {doc}`%s``", page, page)
         found = facts(page, json.loads(path.read_text(encoding="utf-8")), before)
-        made = shown(found, page, "./", titles())
+        made = shown(found, page, "./", titles(), downloads.repository())
         context["chapter_facts"] = made
         context["body"] = beneath_title(context["body"], page, made)
 
