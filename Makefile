@@ -4,6 +4,7 @@
 # make seeds  seeds 0 to 4, and twice the steps         make clean     delete what the others made
 # make student  the chapters without solutions          make slides    the chapters as slides, a file each
 # make figures  every stored figure as a file           make pdf       the built site as one PDF
+# make notebooks  a branch of notebooks for Colab
 #
 # Each target sets up what it needs in .venv, once, and again only when the pinned versions change.
 
@@ -19,7 +20,7 @@ CHAPTER ?=
 # What the site is made of and a reader does not open; files of one's own are shown, whatever their kind.
 HIDDEN := ['_*', 'api', 'extra', 'drafts', 'noise_lab*', 'gallery_lab*', '[0-9][0-9]_*.md', 'index.md', 'reproduction.md', 'evening.md', 'metric_learning_today.md', 'formulas.md', 'glossary.md', 'quiz.md', 'lecturers.md', 'bibliography.md', 'references.bib', '*~']
 
-.PHONY: book test check install lab execute seeds student slides figures pdf clean
+.PHONY: book test check install lab execute seeds student notebooks slides figures pdf clean
 
 $(VENV)/made:
 	@command -v $(PYTHON) >/dev/null || { echo "there is no $(PYTHON): name one that there is, as make PYTHON=python3.12"; exit 1; }
@@ -64,6 +65,9 @@ seeds: $(VENV)/all
 
 student: $(VENV)/book
 	$(BIN)/python tools/student.py
+
+notebooks: $(VENV)/book
+	$(BIN)/python tools/notebooks.py
 
 figures: $(VENV)/all
 	$(BIN)/python tools/figures.py

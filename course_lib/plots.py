@@ -67,21 +67,23 @@ def img_tag(content: bytes, alt: str, mime: str = "image/webp", attributes: str 
 class Shown:
     """A finished figure for the end of a cell: a picture with its alternative text."""
 
-    def __init__(self, content: bytes, alt: str, width: int, mime: str = "image/webp"):
-        self.content, self.alt, self.width, self.mime = content, alt, width, mime
+    def __init__(self, content: bytes, alt: str, width: int, mime: str = "image/webp", panels: int = 1):
+        self.content, self.alt, self.width, self.mime, self.panels = content, alt, width, mime, panels
 
     def _repr_mimebundle_(self, include=None, exclude=None):
-        tag = img_tag(self.content, self.alt, self.mime, f'width="{self.width}" style="max-width:100%;height:auto"')
+        beside = f";--panels:{self.panels}" if self.panels > 1 else ""  # for the site's style, which keeps each of them large on a phone
+        tag = img_tag(self.content, self.alt, self.mime, f'width="{self.width}" style="max-width:100%;height:auto{beside}"')
         return {"text/html": tag, "text/plain": self.alt}
 
 
-def show(drawn, alt: str, *, photo: bool = False) -> Shown:
+def show(drawn, alt: str, *, photo: bool = False, panels: int = 1) -> Shown:
     """A matplotlib figure as a picture with an alternative text.
 
     Args:
         drawn: the figure.
         alt: what a reader who cannot see it must know: what is shown, and what it says.
         photo: does it hold photographs? They are coded with loss, line drawings without.
+        panels: how many photographs, side by side, a reader must see in detail.
 
     Raises:
         ValueError: for an empty alternative text.
@@ -91,7 +93,7 @@ def show(drawn, alt: str, *, photo: bool = False) -> Shown:
     file = io.BytesIO()
     options = {"quality": 52, "method": 6} if photo else {"lossless": True, "method": 4}
     drawn.savefig(file, format="webp", dpi=90 if photo else 110, pil_kwargs=options)
-    return Shown(file.getvalue(), alt, round(drawn.get_figwidth() * 80))
+    return Shown(file.getvalue(), alt, round(drawn.get_figwidth() * 80), panels=panels)
 
 
 def pixels(image: Tensor) -> np.ndarray:
@@ -127,7 +129,7 @@ def photographs(panels: Mapping[str, Tensor], alt: str, *, columns: int | None =
         axis.set_title(title, fontsize=10)
     for axis in axes.flat:
         axis.axis("off")
-    return show(drawn, alt, photo=True)
+    return show(drawn, alt, photo=True, panels=columns)
 
 
 def history(run, name: str, label: str, alt: str) -> Shown:

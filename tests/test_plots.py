@@ -2,6 +2,7 @@
 
 import inspect
 import io
+import re
 from html.parser import HTMLParser
 from types import SimpleNamespace
 
@@ -234,6 +235,17 @@ def test_a_picture_tag():
     tag = plots.img_tag(b"\x00\xff", AWKWARD, "image/png", 'width="3"')
     assert Tags(tag).found == [("img", {"src": "data:image/png;base64,AP8=", "alt": AWKWARD, "width": "3"})]
     assert plots.Shown(b"", "alt", 7)._repr_mimebundle_(include=None, exclude=SimpleNamespace())["text/plain"] == "alt"
+
+
+@pytest.mark.parametrize(("count", "columns", "said"), [(1, None, None), (3, None, "3"), (4, 2, "2")])
+def test_photographs_say_how_many_stand_side_by_side(count, columns, said):
+    """By which the site keeps each of them large on a phone."""
+    shown = plots.photographs({str(i): flat(0.5) for i in range(count)}, "alt", columns=columns)
+    [(_, attributes)] = Tags(shown._repr_mimebundle_()["text/html"]).found
+    found = re.search(r"--panels:(\d+)", attributes["style"])
+    assert (found and found[1]) == said and "max-width:100%" in attributes["style"]
+    drawing = plots.history(SimpleNamespace(steps=[], values={}), "loss", "loss", "alt")
+    assert "--panels" not in drawing._repr_mimebundle_()["text/html"]
 
 
 def test_logarithmic_curves(drawn):

@@ -9,6 +9,7 @@ import zipfile
 import nbformat
 import pytest
 
+import notebooks
 import pages
 import student
 from student import downloads
@@ -231,6 +232,51 @@ def test_without_a_repository_the_first_cell_says_what_to_install(monkeypatch):
 def test_an_address_that_is_none_is_an_error(url):
     with pytest.raises(ValueError, match="repository.url"):
         downloads.first_cell(url)
+
+
+@pytest.mark.parametrize(
+    ("url", "opens"),
+    [
+        ("https://github.com/owner/a.name", "owner/a.name"),
+        ("https://github.com/owner/name.git", "owner/name"),
+        ("https://github.com/owner/name/", "owner/name"),
+        ("https://gitlab.com/owner/name", ""),
+        ("", ""),
+    ],
+)
+def test_colab_opens_what_is_on_github(url, opens):
+    address = downloads.colab(url, "08_dncnn")
+    assert address == (f"https://colab.research.google.com/github/{opens}/blob/notebooks/08_dncnn.ipynb" if opens else "")
+
+
+def test_the_branch_for_colab_is_the_edition_and_nothing_else_changes(tmp_path):
+    """One commit, whose notebooks get the package by themselves; written again it is one commit still."""
+    repository, edition = tmp_path / "repository", tmp_path / "edition"
+    repository.mkdir()
+    edition.mkdir()
+    for command in (("init", "-q", "-b", "main"), ("config", "user.name", "A"), ("config", "user.email", "a@example.org")):
+        notebooks.git(repository, *command)
+    (repository / "mine.txt").write_text("mine", encoding="utf-8")
+    for text in ("first", "second"):
+        (edition / "08_a.ipynb").write_text(json.dumps(downloads.ready(page(text), "https://github.com/o/n")), encoding="utf-8")
+        notebooks.commit(edition, repository)
+        assert notebooks.git(repository, "log", "--format=%s", notebooks.BRANCH).count("\n") == 0
+        stored = json.loads(notebooks.git(repository, "show", f"{notebooks.BRANCH}:08_a.ipynb"))
+        assert stored["cells"][0]["id"] == downloads.ID and stored["cells"][1]["source"] == text
+    assert notebooks.git(repository, "status", "--porcelain") == "?? mine.txt"
+    notebooks.git(repository, "checkout", "-q", notebooks.BRANCH)
+    with pytest.raises(notebooks.GitError, match="is checked out"):
+        notebooks.commit(edition, repository)
+    with pytest.raises(notebooks.GitError, match="git worktree: fatal: not a git repository"):
+        notebooks.commit(edition, tmp_path)
+
+
+@pytest.mark.parametrize("url", ["", "https://gitlab.com/o/n"])
+def test_without_github_there_is_no_branch_for_colab(url, monkeypatch, capsys):
+    monkeypatch.setattr(downloads, "repository", lambda: url)
+    monkeypatch.setattr(notebooks, "commit", lambda *_: pytest.fail("a branch was written"))
+    assert notebooks.main() == 1
+    assert "Set it to https://github.com/OWNER/NAME first" in capsys.readouterr().err
 
 
 def test_the_first_cell_is_put_in_once():

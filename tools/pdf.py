@@ -66,7 +66,7 @@ def article(site: Path, name: str, printed: Sequence[str]):
     found = BeautifulSoup(path.read_text(encoding="utf-8"), "html.parser").find("article", class_="bd-article")
     if found is None:
         raise PrintError(f"{path} has no article: it was built by another theme, or is damaged; run `make book`")
-    for gone in found.select("script, a.headerlink, button, details.hide, .lab-run, .noise-lab-shown"):
+    for gone in found.select("script, a.headerlink, button, details.hide, .lab-run, .noise-lab-shown, .chapter-facts"):
         gone.decompose()
     for element in found.find_all(id=True):
         element["id"] = f"{name}--{element['id']}"

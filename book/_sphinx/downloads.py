@@ -3,6 +3,9 @@
 The site offers each chapter for download, and a reader may open it anywhere, in Colab for instance. Where ``course_lib`` is missing
 the first cell of such a notebook installs it from the repository that ``repository.url`` of ``_config.yml`` names; where none is
 named it says what is missing. The notebooks of the repository have no such cell: they lie beside the package.
+
+Colab opens notebooks from GitHub only, and a notebook without that cell would fail there. So it is given those of a branch of their own,
+which ``make notebooks`` writes: the edition without solutions, which needs no extension to read well.
 """
 
 from __future__ import annotations
@@ -13,6 +16,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 ID = "course-lib-or-how-to-get-it"
+BRANCH = "notebooks"  # of the repository, for Colab
 INSTALL = '''\
 # The package behind the book: where it is missing this cell fetches it (some minutes, with PyTorch). Where it is there nothing happens.
 import importlib.util
@@ -41,6 +45,12 @@ def repository(config: Path = ROOT / "_config.yml") -> str:
     import yaml
 
     return (yaml.safe_load(config.read_text(encoding="utf-8")).get("repository") or {}).get("url") or ""
+
+
+def colab(url: str, name: str) -> str:
+    """The address at which Colab opens a notebook of the branch; empty where the repository is not on GitHub, or none is named."""
+    found = re.fullmatch(r"https://github\.com/(?P<which>[\w.-]+/[\w.-]+?)(\.git)?/?", url)
+    return f"https://colab.research.google.com/github/{found['which']}/blob/{BRANCH}/{name}.ipynb" if found else ""
 
 
 def first_cell(url: str) -> dict:
