@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import shlex
 import subprocess
 from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 PACKAGE = Path(__file__).resolve().parent
 
@@ -37,6 +39,15 @@ def data_root() -> Path:
     """The folder with the data sets: ``COURSE_DATA`` where it is set, else ``data/downloads`` of the repository."""
     chosen = os.environ.get("COURSE_DATA")
     return Path(chosen).expanduser() if chosen else home() / "data" / "downloads"
+
+
+def study(name: str) -> dict[str, Any] | None:
+    """What ``tools/NAME.py`` measured, ``data/studies/NAME.json``; where it has not been run, None, and a line says how to."""
+    file = home() / "data" / "studies" / f"{name}.json"
+    if file.is_file():
+        return json.loads(file.read_text(encoding="utf-8"))
+    print(f"not run: python tools/{name}.py --record data/studies/{name}.json")
+    return None
 
 
 def source_hash(files: Iterable[Path] | None = None) -> str:

@@ -46,6 +46,15 @@ def test_a_photo_gets_3_db_better(method):
     assert all(b + 3 < a for b, a in zip(before, after, strict=True))
 
 
+def test_non_local_means_of_other_patches():
+    noisy = noisy_crop()
+    direct = restoration.denoise_nl_means(noisy[0, 0].numpy(), patch_size=7, patch_distance=7, h=0.6 * SIGMA, sigma=SIGMA, fast_mode=True)
+    found = baselines.non_local_means(noisy, SIGMA, factor=0.6, patch_size=7)
+    assert np.array_equal(found[0, 0].numpy(), direct) and not torch.equal(found, baselines.non_local_means(noisy, SIGMA, factor=0.6))
+    with pytest.raises(ValueError, match="patch_size = 0"):
+        baselines.non_local_means(noisy, SIGMA, patch_size=0)
+
+
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("name", METHODS)
 def test_equals_scikit_image(name, channels):

@@ -11,7 +11,7 @@ import torch
 
 from course_lib import batches, data, metrics, probes, recipes
 from course_lib.data import Dataset
-from course_lib.denoising import bfcnn, cbdnet, common, dncnn, evaluation, ffdnet, gradual
+from course_lib.denoising import bfcnn, cbdnet, common, dncnn, evaluation, fdncnn, ffdnet, gradual
 from course_lib.metric_learning import distances, siamese, triplet
 from course_lib.metric_learning import evaluation as of_people
 from course_lib.metric_learning.gallery import Gallery, GalleryError, threshold
@@ -83,6 +83,7 @@ REFUSED = [  # (call, words that its message has)
     (lambda: bfcnn.folded(DNCNN), "the network is a DnCNN, but a BFCNN is expected"),
     (lambda: dncnn.evaluate(BFCNN, IMAGES, 25), "the network is a BFCNN, but a DnCNN is expected"),
     (lambda: ffdnet.evaluate(DNCNN, IMAGES, 25), "the network is a DnCNN, but a FFDNet is expected"),
+    (lambda: fdncnn.evaluate(FFDNET, IMAGES, 25), "the network is a FFDNet, but a FDnCNN is expected"),
     (lambda: cbdnet.evaluate(COLOR, CC15.images, CC15.truth), "the network is a DnCNN, but a CBDNet is expected"),
     # noisy photographs are not taken for clean ones
     (lambda: recipes.RECIPES["cffdnet"].presets["paper"].tests["cbsd68"].figures(CC15, COLOR), "cc15 are noisy photographs"),

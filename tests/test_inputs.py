@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from course_lib import batches, camera, checks, labelled, metrics, noise, plots, probes, project, resolution
-from course_lib.denoising import baselines, bfcnn, cbdnet, dncnn, erf, evaluation, ffdnet, gradual, nn3d
+from course_lib.denoising import baselines, bfcnn, cbdnet, dncnn, erf, evaluation, fdncnn, ffdnet, gradual, nn3d
 from course_lib.metric_learning import distances, siamese, triplet
 from course_lib.metric_learning import evaluation as of_people
 from course_lib.metric_learning.embedding import Embedder, EmbeddingSettings
@@ -39,6 +39,7 @@ DISTANCE = torch.cdist(rand(4, 3), rand(4, 3))
 PLAIN = dict(depth=3, width=8, batch_norm=False)
 DNCNN, BFCNN = dncnn.DnCNN(dncnn.Settings(**PLAIN)).eval(), bfcnn.BFCNN(bfcnn.Settings(**PLAIN)).eval()
 FFDNET = ffdnet.FFDNet(ffdnet.Settings(**PLAIN)).eval()
+FDNCNN = fdncnn.FDnCNN(fdncnn.Settings(depth=3, width=8)).eval()
 CBDNET = cbdnet.CBDNet(cbdnet.Settings(width=4, estimator_width=4)).eval()
 GRADUAL = gradual.GradualDenoiser(gradual.Settings(depth=3, width=8)).eval()
 EMBEDDER = Embedder(EmbeddingSettings(height=16, width=16, images=2, batch_size=4)).eval()
@@ -99,6 +100,7 @@ CALLS = {  # function -> arguments that are right; each is then replaced by wron
     DNCNN.denoise: dict(noisy=IMAGES),
     BFCNN.denoise: dict(noisy=IMAGES),
     FFDNET.denoise: dict(noisy=IMAGES, sigma=0.1),
+    FDNCNN.denoise: dict(noisy=IMAGES, sigma=0.1),
     CBDNET.denoise: dict(noisy=COLOR),
     CBDNET.level: dict(noisy=COLOR),
     GRADUAL.denoise: dict(noisy=IMAGES),
@@ -106,6 +108,7 @@ CALLS = {  # function -> arguments that are right; each is then replaced by wron
     dncnn.evaluate: dict(model=DNCNN, images=eight_bit(2, 1, 16, 16), sigma_255=25.0, indices=[1]),
     bfcnn.evaluate: dict(model=BFCNN, images=eight_bit(2, 1, 16, 16), sigma_255=25.0, indices=[1]),
     ffdnet.evaluate: dict(model=FFDNET, images=eight_bit(2, 1, 16, 16), sigma_255=25.0, indices=[1]),
+    fdncnn.evaluate: dict(model=FDNCNN, images=eight_bit(2, 1, 16, 16), sigma_255=25.0, indices=[1]),
     gradual.evaluate: dict(model=GRADUAL, images=eight_bit(2, 1, 16, 16), sigma_255=25.0, border=2, indices=[1]),
     cbdnet.evaluate: dict(model=CBDNET, noisy=eight_bit(2, 3, 16, 16), clean=eight_bit(2, 3, 16, 16)),
     bfcnn.filter_at: dict(model=BFCNN, noisy=IMAGES[:1], row=3, column=4),

@@ -136,12 +136,13 @@ def test_general_training_needs_a_patch_for_each_degradation():
      ("dncnn_s50", 17, 64, 40, (50, 50), 1, 555_137), ("dncnn_b", 20, 64, 50, (0, 55), 1, 665_921),
      ("dncnn_3", 20, 64, 50, (0, 55), 1, 665_921), ("cdncnn_b", 20, 64, 50, (0, 55), 3, 668_227),
      ("dncnn_30", 20, 64, 50, (0, 30), 1, 665_921), ("bfcnn_30", 20, 64, 50, (0, 30), 1, 664_704),
-     ("bfcnn", 20, 64, 50, (0, 55), 1, 664_704), ("ffdnet", 15, 64, 70, (0, 75), 1, 485_316), ("cffdnet", 12, 96, 50, (0, 75), 3, 852_108)],
+     ("bfcnn", 20, 64, 50, (0, 55), 1, 664_704), ("ffdnet", 15, 64, 70, (0, 75), 1, 485_316),
+     ("fdncnn", 20, 64, 70, (0, 75), 1, 666_497), ("cffdnet", 12, 96, 50, (0, 75), 3, 852_108)],
 )  # fmt: skip
 def test_paper_presets_are_as_published(recipe, depth, width, patch_size, sigma_255, channels, parameters):
     found, chosen = recipes.find(recipe, "paper")
     plan = chosen.settings
-    assert (plan.depth, plan.width, plan.batch_norm) == (depth, width, True)
+    assert (plan.depth, plan.width, getattr(plan, "batch_norm", False)) == (depth, width, recipe != "fdncnn")
     assert (plan.patch_size, plan.sigma_255, plan.channels, plan.batch_size) == (patch_size, sigma_255, channels, 128)
     assert plan.steps >= 50 * 1600, "50 epochs of at least 128 × 1,600 patches"
     shipped = found.folded(found.network(plan))
@@ -163,6 +164,7 @@ def test_paper_presets_are_as_published(recipe, depth, width, patch_size, sigma_
                           "psnr_30": 28.38, "nn3d_30": 28.37, "nn3d_50": 26.29, "nn3d_75": 24.80}),
      ("ffdnet", "set12", {"psnr_30": 29.63, "psnr_50": 27.33, "psnr_75": 25.51,
                           "nn3d_30": 29.66, "nn3d_50": 27.39, "nn3d_75": 25.61}),
+     ("fdncnn", "bsd68", {"psnr_15": 31.69, "psnr_25": 29.22, "psnr_50": 26.27}),
      ("cffdnet", "cbsd68", {"psnr_15": 33.87, "psnr_25": 31.21, "psnr_35": 29.58, "psnr_50": 27.96, "psnr_75": 26.24})],
 )  # fmt: skip
 def test_published_figures(recipe, name, values):

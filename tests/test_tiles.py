@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from course_lib.denoising import bfcnn, cbdnet, common, dncnn, ffdnet, gradual
+from course_lib.denoising import bfcnn, cbdnet, common, dncnn, fdncnn, ffdnet, gradual
 
 
 def alive(network):
@@ -22,6 +22,7 @@ NETWORKS = {
     "BF-CNN": (alive(bfcnn.BFCNN(bfcnn.Settings(**PLAIN))), 1, {}),
     "FFDNet": (alive(ffdnet.FFDNet(ffdnet.Settings(**PLAIN))), 1, {"sigma": 0.1}),
     "FFDNet, a map": (alive(ffdnet.FFDNet(ffdnet.Settings(**PLAIN))), 1, {"sigma": torch.rand(1, 1, 167, 150) / 5}),
+    "FDnCNN, a map": (alive(fdncnn.FDnCNN(fdncnn.Settings(**PLAIN))), 1, {"sigma": torch.rand(1, 1, 167, 150) / 5}),
     "gradual": (alive(gradual.GradualDenoiser(gradual.Settings(**PLAIN))), 1, {}),
     "CBDNet": (alive(cbdnet.CBDNet(cbdnet.Settings(width=4, estimator_width=4))), 3, {}),
     "CBDNet, told": (alive(cbdnet.CBDNet(cbdnet.Settings(width=4, estimator_width=4))), 3, {"level": torch.rand(1, 3, 167, 150) / 5}),

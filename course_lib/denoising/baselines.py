@@ -34,19 +34,20 @@ def _each(noisy: Tensor, sigma: float, factor: float, function) -> Tensor:
     return torch.stack(planes).view(noisy.shape).to(noisy)
 
 
-def non_local_means(noisy: Tensor, sigma: float, *, factor: float = 0.8) -> Tensor:
-    """Buades et al. (2005): an average over the pixels whose 5×5 surroundings look alike, with cut-off h = factor · σ.
+def non_local_means(noisy: Tensor, sigma: float, *, factor: float = 0.8, patch_size: int = 5) -> Tensor:
+    """Buades et al. (2005): an average over the pixels whose surroundings look alike, with cut-off h = factor · σ.
 
-    Images ``(B, C, H, W)``, σ on the [0, 1] scale.
+    Images ``(B, C, H, W)``, σ on the [0, 1] scale; the surroundings are ``patch_size`` pixels a side.
 
     Raises:
-        TypeError: for integer images, or a σ or factor that is no number.
-        ValueError: for a wrong shape or scale, a σ outside [0, 2], or a factor that is not positive.
+        TypeError: for integer images, a σ or factor that is no number, or a patch size that is no integer.
+        ValueError: for a wrong shape or scale, a σ outside [0, 2], a factor that is not positive, or a patch size below 1.
     """
     from skimage.restoration import denoise_nl_means
 
+    size = checks.whole(patch_size, "patch_size", 1)
     return _each(noisy, sigma, factor, lambda plane: denoise_nl_means(
-        plane, patch_size=5, patch_distance=7, h=factor * sigma, sigma=sigma, fast_mode=True
+        plane, patch_size=size, patch_distance=7, h=factor * sigma, sigma=sigma, fast_mode=True
     ))  # fmt: skip
 
 

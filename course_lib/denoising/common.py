@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Sequence
+from types import SimpleNamespace
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +13,8 @@ from course_lib import checks, metrics, noise
 from course_lib.batches import ImagePool
 from course_lib.data import Dataset
 from course_lib.denoising import evaluation
+from course_lib.rng import Draws
+from course_lib.training import Method, Plan
 
 UNTILED, TILE = 4_000_000, 512
 """Pixels of an image from which on networks restore it tile by tile, and the side of a tile."""
@@ -162,3 +165,35 @@ def pool(images: Dataset | Iterable[Tensor], channels: int, patch_size: int, sca
     if made.channels != channels:
         raise ValueError(f"channels = {channels}, but the training images have {made.channels}.")
     return made
+
+
+def told_batch(pool: ImagePool, draws: Draws, settings: Plan, side: int) -> tuple[Tensor, Tensor, Tensor]:
+    """A batch of a network that is told the noise level: every patch has a σ of its own, and its map says which.
+
+    Args:
+        pool: what the patches are cut from, :func:`pool`.
+        draws: of this step.
+        settings: those of the method, with ``batch_size`` and ``sigma_255``.
+        side: of the maps, in the network's pixels.
+
+    Returns:
+        noisy and, last, clean patches ``(B, C, P, P)``; between them uniform maps ``(B, 1, side, side)`` of σ on the [0, 1] scale.
+    """
+    clean = pool.patches(settings.batch_size, draws("patches"))
+    low, high = (noise.from_255(s) for s in settings.sigma_255)
+    sigma = noise.uniform_sigma(low, high, len(clean), draws("sigma"))
+    level_map = sigma.view(-1, 1, 1, 1).expand(-1, 1, side, side).contiguous()
+    return noise.gaussian(clean, sigma, draws("noise"), clip=False), level_map, clean
+
+
+def told_nothing(method: Method) -> SimpleNamespace:
+    """A method whose network is told the noise level, as its own control: the map ``(B, 1, H, W)`` is zero in every step.
+
+    Network, patches, noise and loss are those of ``method``; ``training.fit`` takes it in its place.
+    """
+
+    def step(model: nn.Module, batch: tuple[Tensor, Tensor, Tensor], settings: Plan) -> tuple[Tensor, dict[str, Tensor]]:
+        noisy, level_map, clean = batch
+        return method.step(model, (noisy, torch.zeros_like(level_map), clean), settings)
+
+    return SimpleNamespace(**{**vars(method), "step": step})

@@ -32,7 +32,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from course_lib import devices, noise, rng
+from course_lib import devices, rng
 from course_lib.batches import ImagePool
 from course_lib.data import Dataset
 from course_lib.denoising import common, published
@@ -186,12 +186,7 @@ def batch(pool: ImagePool, draws: Draws, settings: Settings) -> tuple[Tensor, Te
     """(noisy, uniform noise-level maps at half resolution, clean): patches ``(B, C, P, P)``, maps
     ``(B, 1, P / 2, P / 2)``.
     """
-    clean = pool.patches(settings.batch_size, draws("patches"))
-    low, high = (noise.from_255(s) for s in settings.sigma_255)
-    sigma = noise.uniform_sigma(low, high, len(clean), draws("sigma"))
-    half = settings.patch_size // 2
-    level_map = sigma.view(-1, 1, 1, 1).expand(-1, 1, half, half).contiguous()
-    return noise.gaussian(clean, sigma, draws("noise"), clip=False), level_map, clean
+    return common.told_batch(pool, draws, settings, settings.patch_size // 2)
 
 
 def step(model: nn.Module, batch: tuple[Tensor, Tensor, Tensor], settings: Settings) -> tuple[Tensor, dict[str, Tensor]]:

@@ -8,7 +8,7 @@ from functools import partial
 from torch import nn
 
 from course_lib import data, reported
-from course_lib.denoising import bfcnn, cbdnet, dncnn, evaluation, ffdnet, gradual, nn3d
+from course_lib.denoising import bfcnn, cbdnet, dncnn, evaluation, fdncnn, ffdnet, gradual, nn3d
 from course_lib.recipes.base import Benchmark, Measure, Preset, Recipe, Source, Split, published
 from course_lib.training import Method
 
@@ -86,6 +86,7 @@ class OfPairs(Benchmark):
 
 
 GRAY, COLOR = at_sigmas(15.0, 25.0, 50.0), at_sigmas(15.0, 25.0, 35.0, 50.0)
+TOLD = at_sigmas(15.0, 25.0, 35.0, 50.0, 75.0, method=fdncnn)
 AROUND = {**at_sigmas(30.0, 50.0), **around_it(30.0, 50.0)}  # NN3D, within the range of a blind network
 UPSCALED = before_and_after({f"_x{scale}": (evaluation.psnr_upscaled, (scale,)) for scale in (2, 3, 4)})
 DEBLOCKED = before_and_after({f"_q{quality}": (evaluation.psnr_deblocked, (quality,)) for quality in (10, 20, 30, 40)})
@@ -107,6 +108,7 @@ QUICK_FFDNET = dict(
     batch_norm=False, centred=True,  # a shallow network starts as well without, and every step is faster
     final_learning_rate=0.0, schedule="cosine", warmup_steps=20, scales=(1.0, 0.5),  # as above
 )  # fmt: skip
+QUICK_FDNCNN = {name: value for name, value in QUICK_FFDNET.items() if name != "batch_norm"}  # which it never has
 QUICK_GRADUAL = dict(
     depth=8, width=32, patch_size=32, steps=300, batch_size=8, log_every=20,  # what two cores do in 15 s
     learning_rate=2e-3, warmup_steps=20,  # learns most in few steps
@@ -277,6 +279,16 @@ RECIPES: dict[str, Recipe] = {
     "cffdnet": ffdnet_recipe("FFDNet for colour images", "cbsd432", {
         "cbsd68": {"psnr_15": 33.87, "psnr_25": 31.21, "psnr_35": 29.58, "psnr_50": 27.96, "psnr_75": 26.24},
     }, color=True, depth=12, width=96, patch_size=50),
+    "fdncnn": Recipe(
+        title="FDnCNN: told the noise level at full resolution, σ in [0, 75]",
+        chapter="09_ffdnet", method=fdncnn,
+        network=fdncnn.FDnCNN,
+        presets={
+            "quick": Preset(settings=fdncnn.Settings(**QUICK_FDNCNN), data=images("photos"), tests=benchmarks(["photos"], TOLD)),
+            "paper": Preset(settings=fdncnn.Settings(), data=images("bsd400"), tests=benchmarks(["bsd68", "set12", "photos"], TOLD)),
+        },
+        paper=published({"quantised": {"bsd68": {"psnr_15": 31.69, "psnr_25": 29.22, "psnr_50": 26.27}}}),  # of the released code
+    ),
     "gradual": gradual_recipe("Gradual denoising, class-agnostic, σ = 25", tuple(CLASSES)),
     **{
         # a network that is trained already: fewer steps, and smaller ones

@@ -62,6 +62,7 @@ CHANGES: Mapping[str, Mapping[str, Any]] = {
     # it computes at half resolution, so that larger patches and more steps cost less than above
     "ffdnet": {**PLAIN, "steps": 50_000, "patch_size": 64},
     "cffdnet": {**PLAIN, "steps": 20_000, "patch_size": 50},
+    "fdncnn": {**LAPTOP, "steps": 20_000, "centred": True},  # it never has batch normalisation
     # at half the paper's width its weights take 2 MB and not 9; Adam, as Muon was not measured with a U-Net whose skips are added
     "cbdnet": {"width": 32, "steps": 12_000, "batch_size": 16, "patch_size": 64, "learning_rate": 1e-3, "final_learning_rate": 0.0,
                "schedule": "cosine", "warmup_steps": 200, "ema": 0.999, "save_every": 250},
