@@ -142,7 +142,7 @@ def write(folder: Path, url: str) -> list[Path]:
         shutil.rmtree(folder)
     folder.mkdir(parents=True)
     for name, notebook in made.items():
-        (folder / f"{name}.ipynb").write_text(json.dumps(notebook, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        downloads.save(folder / f"{name}.ipynb", notebook)
     how = "fetches it where it is missing" if url else "says what to install where it is missing"
     (folder / "README.md").write_text(README.format(title="Departing from Supervised Learning", how=how), encoding="utf-8")
     with zipfile.ZipFile(folder.with_suffix(".zip"), "w", zipfile.ZIP_DEFLATED) as archive:

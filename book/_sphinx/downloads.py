@@ -74,12 +74,16 @@ def ready(notebook: dict, url: str) -> dict:
     return {**notebook, "cells": [first_cell(url), *others]}
 
 
+def save(path: Path, notebook: dict) -> None:
+    """Write a notebook, as Jupyter does."""
+    path.write_text(json.dumps(notebook, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
 def write(folder: Path, url: str) -> int:
     """Put the cell into every notebook of a folder; returns how many there are."""
     found = sorted(folder.glob("*.ipynb"))
     for path in found:
-        made = ready(json.loads(path.read_text(encoding="utf-8")), url)
-        path.write_text(json.dumps(made, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        save(path, ready(json.loads(path.read_text(encoding="utf-8")), url))
     return len(found)
 
 
