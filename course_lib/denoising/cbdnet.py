@@ -185,7 +185,7 @@ class CBDNet(nn.Module):
             return (part + self.denoiser(torch.cat([part, told], dim=1))).to(noisy.device)
 
         weights = next(self.parameters())
-        return common.in_tiles(restored, images, *levels, radius=REACH, multiple=4, side=256)[..., : size[0], : size[1]]  # small: it is wide
+        return common.in_tiles(restored, images, *levels, radius=REACH, multiple=4, side=256)[..., : size[0], : size[1]]  # it is wide
 
     @torch.no_grad()
     def level(self, noisy: Tensor) -> Tensor:
