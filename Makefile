@@ -16,6 +16,7 @@ PIP    := $(BIN)/python -m pip install $(QUIET) --disable-pip-version-check --co
 FAILED := { echo "the installation failed: run make again with QUIET= to see why"; exit 1; }
 PINS   := pyproject.toml constraints.txt
 CHAPTER ?=
+LAB ?=
 
 # What the site is made of and a reader does not open; files of one's own are shown, whatever their kind.
 HIDDEN := ['_*', 'api', 'extra', 'drafts', 'noise_lab*', 'gallery_lab*', '[0-9][0-9]_*.md', 'index.md', 'reproduction.md', 'evening.md', 'metric_learning_today.md', 'formulas.md', 'glossary.md', 'quiz.md', 'lecturers.md', 'bibliography.md', 'references.bib', '*~']
@@ -55,7 +56,7 @@ check: $(VENV)/all
 install: $(VENV)/all
 
 lab: $(VENV)/all
-	$(BIN)/jupyter lab --ContentsManager.hide_globs="$(HIDDEN)" book/00_start_here.ipynb
+	$(BIN)/jupyter lab --ContentsManager.hide_globs="$(HIDDEN)" $(LAB) book/00_start_here.ipynb
 
 execute: $(VENV)/all
 	$(BIN)/python tools/execute.py $(CHAPTER)

@@ -139,10 +139,58 @@ def tensor(value: Any, name: str, axes: Sequence[str] | None = None, *, of: Kind
     return value
 
 
+def alike(**named: Any) -> None:
+    """Raise unless tensors ``(…)`` hold floating-point numbers and have one shape: what a loss compares element by element.
+
+    Args:
+        named: the tensors, by the names of the arguments.
+
+    Raises:
+        TypeError: for anything but tensors of floating-point numbers.
+        ValueError: for two shapes, or no element.
+    """
+    for name, value in named.items():
+        tensor(value, name, of="floating", finite=False)
+    shapes = {name: tuple(value.shape) for name, value in named.items()}
+    if len(set(shapes.values())) > 1:
+        raise ValueError(f"{' and '.join(f'{name} {shape}' for name, shape in shapes.items())} differ: they must have one shape.")
+    if 0 in next(iter(shapes.values())):
+        raise ValueError(f"{' and '.join(shapes)} are empty: there is nothing to compare.")
+
+
+def classified(logits: Tensor, labels: Tensor, axes: Sequence[str] = ("B", "classes"), *, names=("logits", "labels")) -> Tensor:
+    """What a cross-entropy takes: logits ``(…, classes)`` and the number of a class for each row ``(…,)``; the labels, as int64.
+
+    Args:
+        logits, labels: what was given.
+        axes: of the logits; the labels have all but the last.
+        names: of the two arguments, for the messages.
+
+    Raises:
+        TypeError: for anything but floating-point logits and integer labels.
+        ValueError: for shapes that do not fit, no rows, or a label that is no class (see :func:`labels`).
+    """
+    tensor(logits, names[0], axes, of="floating", finite=False)
+    tensor(labels, names[1], axes[:-1], of="integers")
+    if labels.shape != logits.shape[:-1]:
+        shapes = f"{names[0]} {tuple(logits.shape)} and {names[1]} {tuple(labels.shape)}"
+        raise ValueError(f"{shapes} do not fit: {_shape(axes)[2:]} and {_shape(axes[:-1])[2:]}.")
+    if not logits.numel():
+        raise ValueError(f"{names[0]} {tuple(logits.shape)} are empty: there is nothing to take a mean of.")
+    _require_classes(labels, logits.shape[-1], names[1])
+    return labels.long()
+
+
 def labels(value: Tensor, classes: int) -> None:
     """Raise ``ValueError`` unless integers ``(N,)`` are classes, numbered from 0 (on a GPU they are not looked at)."""
-    if value.device.type == "cpu" and value.numel() and not 0 <= int(value.min()) <= int(value.max()) < classes:
-        raise ValueError(f"labels are {int(value.min())} to {int(value.max())}, but there are classes = {classes}, numbered from 0.")
+    _require_classes(value, classes, "labels")
+
+
+def _require_classes(value: Tensor, classes: int, name: str) -> None:
+    if torch.compiler.is_compiling() or value.device.type != "cpu" or not value.numel():  # one graph, and no GPU that waits
+        return
+    if not 0 <= int(value.min()) <= int(value.max()) < classes:
+        raise ValueError(f"{name} are {int(value.min())} to {int(value.max())}, but there are classes = {classes}, numbered from 0.")
 
 
 def _shape(axes: Sequence[str] | None) -> str:

@@ -227,6 +227,9 @@ def _evaluate(options) -> int:
         others = [f"{k}={v}" for k, v in content["settings"].items() if v != getattr(preset.settings, k)]
         if others:
             print(f"trained with other settings than {options.recipe}, {options.preset}: {', '.join(others)}")
+        by = content["about"].get("recipe", options.recipe)
+        if by != options.recipe:
+            print(f"trained by the recipe {by}, and evaluated as {options.recipe} is")
         was = content["about"].get("preset", options.preset)
         if was != options.preset:
             print(f"trained with the preset {was}: what is tested on here may be among the data it was trained on")

@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from course_lib import rng
+from course_lib import checks, rng
 from course_lib.noise import as_map, from_255, gaussian, require_images
 
 Kind = Literal["gaussian", "poisson", "bernoulli", "text", "impulses"]
@@ -265,8 +265,10 @@ def gaussian_taps(length: float) -> Tensor:
     """The filter of :func:`correlated` along a row: ``(n,)`` float64 with n = 2 ⌈4ℓ⌉ + 1, of norm 1, so that the variance stays as it is.
 
     Raises:
+        TypeError: for anything but a number.
         ValueError: for a length outside 0 to ``LONGEST``.
     """
+    length = checks.number(length, "length")
     if not 0 <= length <= LONGEST:
         raise ValueError(f"length = {length:g}, but it must lie in 0 to {LONGEST}: the standard deviation of the filter in pixels.")
     reach = math.ceil(4 * length)

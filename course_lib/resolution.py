@@ -111,8 +111,9 @@ def central_box(images: Tensor, side: int) -> Tensor:
     """The box ``(1, 4)`` of the central ``side`` × ``side`` pixels of images ``(B, C, H, W)``, for :func:`mixed_resolution`.
 
     Raises:
-        TypeError, ValueError: for a side that is no whole number, is negative, or larger than the image.
+        TypeError, ValueError: for images that are none, or a side that is no whole number, is negative, or larger than the image.
     """
+    checks.tensor(images, "images", ("B", "C", "H", "W"), finite=False)
     height, width = images.shape[-2:]
     side = checks.whole(side, "side of the region of interest", 0, min(height, width))
     top, left = (height - side) // 2, (width - side) // 2

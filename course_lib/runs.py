@@ -83,7 +83,7 @@ def train_seeds(
     """
     seeds = list(seeds)
     if len(seeds) < 2:
-        raise ValueError(f"seeds = {seeds}: an interval needs at least two of them.")
+        raise ValueError(f"there are {len(seeds)} seeds, but an interval needs at least two: --seeds 2 is the least.")
     files = [folder / f"{recipe}.{preset}.seed{seed}.ckpt" for seed in seeds]
     if not resume:
         for file in files:

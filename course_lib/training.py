@@ -43,18 +43,9 @@ class Method(Protocol):
 
 
 def fit(
-    model: nn.Module,
-    data,
-    method: Method,
-    plan: Plan,
-    *,
-    seed: int = 0,
-    checkpoint: str | Path | None = None,
-    resume: bool = False,
-    progress: bool = True,
-    about: Mapping[str, Any] | None = None,
-    pause: Callable[[], bool] = lambda: False,
-) -> History:
+    model: nn.Module, data, method: Method, plan: Plan, *, seed: int = 0, checkpoint: str | Path | None = None, resume: bool = False,
+    progress: bool = True, about: Mapping[str, Any] | None = None, pause: Callable[[], bool] = lambda: False,
+) -> History:  # fmt: skip
     """Train ``model`` in place and return what was reported on the way.
 
     Args:
@@ -67,7 +58,6 @@ def fit(
         resume: go on from ``checkpoint`` where it exists, if it is of this run. Without, an existing one is an error.
         progress: show a progress bar?
         about: what the run is of (recipe, preset, data, hashes of weights it starts from), kept in the checkpoint.
-
         pause: asked after every step whether the training is to be interrupted there, to be gone on with later.
 
     Returns:

@@ -11,14 +11,45 @@ import numpy as np
 import pytest
 import torch
 
-from course_lib import batches, camera, checks, labelled, metrics, noise, plots, probes, project, resolution
+from course_lib import (
+    batches,
+    camera,
+    checks,
+    corruptions,
+    degradations,
+    few_labels,
+    labelled,
+    metrics,
+    noise,
+    plots,
+    probes,
+    project,
+    resolution,
+)
 from course_lib.denoising import baselines, bfcnn, cbdnet, dncnn, erf, evaluation, fdncnn, ffdnet, gradual, nn3d
-from course_lib.metric_learning import distances, siamese, triplet
+from course_lib.metric_learning import arcface, distances, identification, infonce, siamese, supcon, triplet
 from course_lib.metric_learning import evaluation as of_people
 from course_lib.metric_learning.embedding import Embedder, EmbeddingSettings
 from course_lib.metric_learning.gallery import Gallery, threshold
+from course_lib.metric_learning.small_embedder import SmallEmbedder
+from course_lib.noisy_classification import brisque, imagenet, logit_distillation, piqe, pixel_regularisation, slkd
 from course_lib.noisy_classification import evaluation as of_noisy
-from course_lib.noisy_classification import pixel_regularisation
+from course_lib.pretext import (
+    activation_maps,
+    attention,
+    autoencoder,
+    backgrounds,
+    before_after,
+    colourisation,
+    contrastive,
+    exemplar,
+    jigsaw,
+    lens,
+    patch_position,
+    rotation,
+    segmentation,
+)
+from course_lib.self_supervised_denoising import linear_filter, masking, noise2noise, pixel_shuffle
 
 
 def seeded(seed=0):
@@ -43,6 +74,7 @@ FDNCNN = fdncnn.FDnCNN(fdncnn.Settings(depth=3, width=8)).eval()
 CBDNET = cbdnet.CBDNet(cbdnet.Settings(width=4, estimator_width=4)).eval()
 GRADUAL = gradual.GradualDenoiser(gradual.Settings(depth=3, width=8)).eval()
 EMBEDDER = Embedder(EmbeddingSettings(height=16, width=16, images=2, batch_size=4)).eval()
+SMALL_EMBEDDER = SmallEmbedder(EmbeddingSettings(height=16, width=16, images=2, batch_size=4)).eval()
 CLASSIFIER = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(256, 3)).eval()
 SMALL_BLOCKS = nn3d.Settings(block=4, group=2, radius=2, every=4)
 ADA = Gallery(3, network="a")
@@ -122,6 +154,53 @@ CALLS = {  # function -> arguments that are right; each is then replaced by wron
     evaluation.luma: dict(images=COLOR),
     erf.size: dict(field=rand(9, 9)),
     plots.pixels: dict(image=rand(3, 8, 8)),
+    SMALL_EMBEDDER.embed: dict(images=IMAGES),
+    infonce.info_nce: dict(queries=rand(4, 3), keys=rand(4, 3), temperature=0.1),
+    supcon.sup_con: dict(embeddings=rand(4, 3), labels=ANYONE, temperature=0.1),
+    arcface.arc_face: dict(cosines=2 * rand(4, 3) - 1, identities=ANYONE, margin=0.5, scale=8.0),
+    identification.cross_entropy: dict(logits=rand(4, 3), identities=ANYONE),
+    distances.paired: dict(a=rand(4, 3), b=rand(4, 3)),
+    contrastive.nt_xent: dict(first=rand(4, 3), second=rand(4, 3), temperature=0.1),
+    rotation.turned: dict(images=IMAGES, degrees=30.0),
+    rotation.loss: dict(logits=rand(4, 4), labels=ANYONE),
+    jigsaw.loss: dict(logits=rand(2, 4, 5), labels=torch.stack([ANYONE, ANYONE])),
+    patch_position.loss: dict(logits=rand(2, 4, 8), labels=ANYONE),
+    exemplar.loss: dict(logits=rand(4, 4), labels=ANYONE),
+    before_after.softmax_cross_entropy: dict(logits=rand(4, 3), labels=ANYONE),
+    lens.aberrated: dict(images=COLOR),
+    lens.projected: dict(images=COLOR),
+    colourisation.lab: dict(images=COLOR),
+    attention.energy: dict(features=rand(2, 4, 5, 5), power=1.0),
+    attention.shown: dict(maps=rand(2, 5, 5), side=8),
+    activation_maps.cam: dict(features=rand(2, 4, 5, 5), weights=rand(2, 4)),
+    backgrounds.empty_belt: dict(images=eight_bit(3, 3, 8, 8)),
+    autoencoder.filled: dict(images=IMAGES, holes=IMAGES > 0.5),
+    segmentation.masked_cross_entropy: dict(logits=IMAGES, masks=IMAGES > 0.5),
+    metrics.iou: dict(predicted=IMAGES > 0.5, truth=IMAGES > 0.3),
+    metrics.average_precision: dict(scores=IMAGES, truth=IMAGES > 0.3),
+    masking.stratified: dict(images=IMAGES, ratio=0.02, generator=seeded()),
+    masking.grid: dict(images=IMAGES, side=4, phase=1),
+    noise2noise.distance: dict(estimate=IMAGES, target=IMAGES.flip(-1), loss="l2"),
+    pixel_shuffle.down: dict(images=IMAGES, stride=2),
+    linear_filter.fit: dict(noisy=[IMAGES[:1]], targets=[IMAGES[1:]], size=3),
+    corruptions.photons: dict(clean=IMAGES, at_white=8.0, generator=seeded()),
+    corruptions.dropped: dict(clean=IMAGES, probability=0.5, generator=seeded()),
+    corruptions.impulses: dict(clean=IMAGES, probability=0.5, generator=seeded()),
+    corruptions.correlated: dict(clean=IMAGES, sigma=0.1, length=1.0, generator=seeded()),
+    degradations.motion_blur: dict(clean=COLOR, length=(3.0, 5.0), sigma=0.01, generator=seeded()),
+    degradations.rain: dict(clean=rand(1, 3, 32, 32), density=(0.1, 0.2), generator=seeded()),
+    logit_distillation.divergence: dict(student=rand(4, 3), teacher=rand(4, 3), temperature=2.0),
+    slkd.divergence: dict(student=IMAGES, teacher=IMAGES.flip(-1), temperature=2.0),
+    brisque.statistics: dict(images=rand(1, 3, 64, 64)),
+    piqe.piqe: dict(images=rand(1, 3, 64, 64)),
+    imagenet.cut: dict(image=eight_bit(3, 20, 24), box=[0.1, 0.1, 0.5, 0.5], size=8, area=0.5, at=(0.5, 0.5)),
+    few_labels.draw: dict(labels=ANYONE, per_class=1),
+    resolution.central_box: dict(images=IMAGES, side=4),
+    batches.resized: dict(image=eight_bit(3, 16, 16), scale=0.5),
+    batches.center: dict(image=rand(3, 16, 16), size=8),
+    baselines.non_local_means: dict(noisy=IMAGES, sigma=0.1, factor=0.8),
+    cbdnet.asymmetric: dict(level=rand(2, 3, 4, 4), true_level=rand(2, 3, 4, 4).flip(0), alpha=0.3),
+    cbdnet.total_variation: dict(level=rand(2, 3, 4, 4)),
 }  # fmt: skip
 
 
@@ -221,6 +300,15 @@ REFUSED = [  # (call, words that its message has)
     (lambda: ADA.identify(rand(1, 3), math.nan), "gamma, .* = nan"),
     (lambda: ADA.identify(rand(1, 3), "0.5"), "gamma, .* is '0.5', but a number"),
     (lambda: bfcnn.homogeneity_gap(BFCNN, IMAGES, 0.0), "alpha, .* = 0, but it must be above 0"),
+    # losses of classifiers and of pairs, by one check each
+    (lambda: rotation.loss(rand(4, 4), ANYONE + 3), "labels are 3 to 4, but there are classes = 4, numbered from 0"),
+    (lambda: arcface.arc_face(rand(4, 3), ANYONE - 1, margin=0.5, scale=8), "identities are -1 to 0, but there are classes = 3"),
+    (lambda: identification.cross_entropy(rand(4, 3), ANYONE[:3]), r"logits \(4, 3\) and identities \(3,\) do not fit: \(B, people\)"),
+    (lambda: jigsaw.loss(rand(2, 4, 5), ANYONE), r"labels: the shape \(4,\) was given, but \(B, K\) is expected"),
+    (lambda: exemplar.loss(rand(0, 4), ANYONE[:0]), r"logits \(0, 4\) are empty: there is nothing to take a mean of"),
+    (lambda: infonce.info_nce(rand(0, 3), rand(0, 3), 0.1), r"queries \(0, 3\) are empty"),
+    (lambda: distances.paired(rand(4, 3), rand(1, 3)), r"a \(4, 3\) and b \(1, 3\) differ: they must have one shape"),
+    (lambda: cbdnet.asymmetric(COLOR, COLOR, "0.3"), "alpha is '0.3', but a number is expected"),
     # indices
     (lambda: dncnn.evaluate(DNCNN, eight_bit(2, 1, 8, 8), 25, indices=[2]), "indices has 2 in it, but there are 2, numbered from 0 to 1"),
     (lambda: dncnn.evaluate(DNCNN, eight_bit(2, 1, 8, 8), 25, indices=[-1]), "indices has -1 in it"),

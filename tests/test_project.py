@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import inspect
 import re
 import subprocess
 import tomllib
@@ -13,7 +14,7 @@ import pytest
 import yaml
 from packaging.requirements import Requirement
 
-from course_lib import data, project
+from course_lib import data, project, training
 
 ROOT = Path(__file__).resolve().parents[1]
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
@@ -73,6 +74,8 @@ def test_files_of_a_method_and_the_loop_stay_readable():
     for path in [*package.glob("*/*.py"), package / "training.py"]:
         lines = len(path.read_text(encoding="utf-8").splitlines())
         assert lines <= (220 if path.name == "training.py" else 300), path
+    whole = inspect.getsource(training.fit).splitlines()
+    assert len(whole) <= 90, "the loop is read from top to bottom"
 
 
 def test_links_between_our_files_lead_somewhere():

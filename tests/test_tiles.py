@@ -1,5 +1,10 @@
 """Large photographs are restored tile by tile: the same as in one piece, in a memory that does not grow with them."""
 
+import re
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 import torch
 
@@ -84,3 +89,32 @@ def test_small_images_are_not_cut():
     assert calls == [(2, 1, 20, 20)]
     common.in_tiles(lambda image: calls.append(image.shape) or image, torch.rand(1, 1, 2001, 2000), radius=1)
     assert len(calls) == 1 + 4 * 4 and max(shape[-1] for shape in calls[1:]) == common.TILE + 2
+
+
+MEMORY = """
+import re, torch
+from course_lib.denoising import cbdnet
+
+def peak():
+    return 1024 * int(re.search(r"VmHWM:\\s*(\\d+) kB", open("/proc/self/status").read())[1])
+
+def only_some(network, channels):
+    real, calls = network.forward, []
+    def forward(part):
+        calls.append(part.shape)  # the 26th tile, the second of the second row, has neighbours on all sides
+        return real(part) if len(calls) == 26 else torch.zeros_like(part[:, :channels])
+    network.forward = forward
+
+network = cbdnet.CBDNet(cbdnet.Settings()).eval()
+only_some(network.denoiser, 3), only_some(network.estimator, 3)
+before = peak()
+network.denoise(torch.rand(1, 3, 4000, 6000))
+print(peak() - before)
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").is_file(), reason="the peak of a process's memory is read from Linux")
+def test_24_megapixels_take_at_most_1_5_gb():
+    """The widest network there is, photograph and result included; of the tiles one is computed, which has neighbours on all sides."""
+    found = subprocess.run([sys.executable, "-c", MEMORY], capture_output=True, text=True, check=True, timeout=600).stdout
+    assert 2 * 288e6 < int(re.search(r"\d+", found)[0]) < 1.5e9

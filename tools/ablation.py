@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import command
 from course_lib import data, devices, files, project, recipes, results, training
 from course_lib.denoising import dncnn
 
@@ -91,8 +93,8 @@ def study(steps: int, seeds: Sequence[int], only: Sequence[str] = ()) -> dict[st
 def main(arguments: Sequence[str] | None = None) -> None:
     """The command."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--steps", type=int, default=680, help="of a run with the preset's batch; default 680, four minutes on two cores")
-    parser.add_argument("--seeds", type=int, default=3, help="trainings of each; default 3")
+    parser.add_argument("--steps", type=command.count, default=680, help="of a run with the preset's batch; default 680, four minutes")
+    parser.add_argument("--seeds", type=command.count, default=3, help="trainings of each; default 3")
     parser.add_argument("--only", nargs="+", default=(), metavar="CHANGE", help="some of the changes; default all")
     parser.add_argument("--record", type=Path, metavar="FILE", help="write what was measured to this JSON file")
     options = parser.parse_args(arguments)
@@ -105,4 +107,4 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(command.run(main))

@@ -27,7 +27,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 import plain_loop as public
-from course_lib import batches, data, devices, files, noise, project, recipes, results, rng, terminal, training
+from course_lib import batches, checks, data, devices, files, noise, project, recipes, results, rng, terminal, training
 from course_lib.denoising import dncnn, ffdnet
 from course_lib.metric_learning import distances, gallery, triplet
 from course_lib.noisy_classification import pixel_regularisation, resnet
@@ -437,6 +437,15 @@ PARTS: dict[str, Callable[[float], Iterator[Row]]] = {
 }  # fmt: skip
 
 
+def require_parts(parts: Iterable[str]) -> list[str]:
+    """The parts that are asked for, all where none is; ``ValueError`` for one that there is not."""
+    chosen = list(parts) or list(PARTS)
+    unknown = [part for part in chosen if part not in PARTS]
+    if unknown:
+        raise ValueError(f"there is no part {', '.join(unknown)} to measure: choose from {', '.join(PARTS)}.")
+    return chosen
+
+
 def measurements(seconds: float, parts: Iterable[str] = ()) -> Iterator[Row]:
     """The measurements of the named parts, or of all; ``seconds`` is about how long one turn of a loop takes.
 
@@ -445,16 +454,16 @@ def measurements(seconds: float, parts: Iterable[str] = ()) -> Iterator[Row]:
     Raises:
         ValueError: for a part that there is not.
     """
-    chosen = list(parts) or list(PARTS)
-    unknown = [part for part in chosen if part not in PARTS]
-    if unknown:
-        raise ValueError(f"there is no part {', '.join(unknown)} to measure: choose from {', '.join(PARTS)}.")
-    for part in chosen:
+    for part in require_parts(parts):
         yield from PARTS[part](seconds)
 
 
 def main(seconds: float, goal: float | None = None, record: Path | None = None, parts: Iterable[str] = ()) -> None:
     """Print the measurements of :data:`PARTS`; with ``goal`` also the time to that PSNR, with ``record`` write all to that JSON file."""
+    require_parts(parts)  # everything that can be wrong, before the measurements
+    checks.number(seconds, "seconds", 0, 3600, inside=True)
+    if goal is not None:
+        checks.number(goal, "time-to", 0, 100, inside=True)
     about = {
         "device": devices.describe(devices.default()), "precision": devices.precision("auto"),
         "versions": results.versions(), "commit": project.commit(),

@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import command
 from course_lib import devices, files, project, recipes, results, training
 from course_lib.metric_learning import evaluation, identities
 
@@ -63,8 +65,8 @@ def tasks(steps: int) -> list[tuple[str, int, int]]:
 def main(arguments: Sequence[str] | None = None) -> None:
     """The command."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--steps", type=int, default=STEPS, help=f"of every training; default {STEPS}")
-    parser.add_argument("--seeds", type=int, default=SEEDS, help=f"trainings of each; default {SEEDS}")
+    parser.add_argument("--steps", type=command.count, default=STEPS, help=f"of every training; default {STEPS}")
+    parser.add_argument("--seeds", type=command.count, default=SEEDS, help=f"trainings of each; default {SEEDS}")
     parser.add_argument("--record", type=Path, metavar="FILE", help="write what was measured to this JSON file")
     options = parser.parse_args(arguments)
     if options.record is not None:
@@ -84,4 +86,4 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(command.run(main))

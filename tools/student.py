@@ -10,12 +10,13 @@ from __future__ import annotations
 import argparse
 import builtins
 import json
-import shutil
 import symtable
 import sys
+import tempfile
 import zipfile
 from pathlib import Path
 
+import command
 import pages
 
 ROOT = pages.BOOK.parent
@@ -138,16 +139,21 @@ def write(folder: Path, url: str) -> list[Path]:
     """
     made = {name: edition(pages.read(name), name, url) for name in pages.names()}
     check_that_nothing_is_lost(folder)
-    if folder.exists():
-        shutil.rmtree(folder)
-    folder.mkdir(parents=True)
-    for name, notebook in made.items():
-        (folder / f"{name}.ipynb").write_text(json.dumps(notebook, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     how = "fetches it where it is missing" if url else "says what to install where it is missing"
-    (folder / "README.md").write_text(README.format(title="Departing from Supervised Learning", how=how), encoding="utf-8")
-    with zipfile.ZipFile(folder.with_suffix(".zip"), "w", zipfile.ZIP_DEFLATED) as archive:
-        for path in sorted(folder.iterdir()):
-            archive.write(path, f"{folder.name}/{path.name}")
+    contents = {f"{name}.ipynb": downloads.text(notebook) for name, notebook in made.items()}
+    contents["README.md"] = README.format(title="Departing from Supervised Learning", how=how)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f"{folder.name}.", dir=folder.parent) as unfinished:  # a full disk leaves the old edition
+        beside, packed = Path(unfinished) / folder.name, Path(unfinished) / "packed.zip"
+        beside.mkdir()
+        with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
+            for name, text in sorted(contents.items()):
+                (beside / name).write_text(text, encoding="utf-8")
+                archive.write(beside / name, f"{folder.name}/{name}")
+        if folder.exists():
+            folder.rename(Path(unfinished) / "older")
+        beside.rename(folder)
+        packed.replace(folder.with_suffix(".zip"))
     return [folder / f"{name}.ipynb" for name in made]
 
 
@@ -165,4 +171,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(command.run(main))

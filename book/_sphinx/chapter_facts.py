@@ -158,8 +158,7 @@ def setup(app):
         folder = Path(app.outdir) / STUDENT
         folder.mkdir(exist_ok=True)
         for name in pages.names():
-            made = student.edition(pages.read(name), name, downloads.repository())
-            (folder / f"{name}.ipynb").write_text(json.dumps(made, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+            downloads.save(folder / f"{name}.ipynb", student.edition(pages.read(name), name, downloads.repository()))
 
     app.connect("config-inited", with_templates)
     app.connect("html-page-context", add)

@@ -74,12 +74,21 @@ def ready(notebook: dict, url: str) -> dict:
     return {**notebook, "cells": [first_cell(url), *others]}
 
 
+def text(notebook: dict) -> str:
+    """A notebook as Jupyter writes it."""
+    return json.dumps(notebook, indent=1, ensure_ascii=False) + "\n"
+
+
+def save(path: Path, notebook: dict) -> None:
+    """Write a notebook, as Jupyter does."""
+    path.write_text(text(notebook), encoding="utf-8")
+
+
 def write(folder: Path, url: str) -> int:
     """Put the cell into every notebook of a folder; returns how many there are."""
     found = sorted(folder.glob("*.ipynb"))
     for path in found:
-        made = ready(json.loads(path.read_text(encoding="utf-8")), url)
-        path.write_text(json.dumps(made, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        save(path, ready(json.loads(path.read_text(encoding="utf-8")), url))
     return len(found)
 
 

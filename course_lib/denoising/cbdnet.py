@@ -31,7 +31,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from course_lib import camera, noise, rng
+from course_lib import camera, checks, noise, rng
 from course_lib.batches import ImagePool, padded, require_eight_bit
 from course_lib.data import Dataset
 from course_lib.denoising import common, evaluation
@@ -185,7 +185,7 @@ class CBDNet(nn.Module):
             return (part + self.denoiser(torch.cat([part, told], dim=1))).to(noisy.device)
 
         weights = next(self.parameters())
-        return common.in_tiles(restored, images, *levels, radius=REACH, multiple=4)[..., : size[0], : size[1]]
+        return common.in_tiles(restored, images, *levels, radius=REACH, multiple=4, side=256)[..., : size[0], : size[1]]  # it is wide
 
     @torch.no_grad()
     def level(self, noisy: Tensor) -> Tensor:
@@ -204,14 +204,17 @@ def asymmetric(level: Tensor, true_level: Tensor, alpha: float) -> Tensor:
     r"""Mean of :math:`|\alpha - 1[\hat\sigma < \sigma]|\,(\hat\sigma - \sigma)^2` over all pixels:
     too little costs more, for α < 1/2.
 
-    Both levels are ``(B, C, H, W)`` in image units; the loss is a scalar.
+    Both levels are ``(B, C, H, W)`` in image units; the loss is a scalar. Errors as :func:`course_lib.checks.alike`.
     """
+    checks.alike(level=level, true_level=true_level)
+    alpha = checks.number(alpha, "alpha")
     error = level - true_level
     return ((alpha - (error < 0).to(error.dtype)).abs() * error.square()).mean()
 
 
 def total_variation(level: Tensor) -> Tensor:
-    """Mean squared difference of neighbours, sideways plus up and down: ``(B, C, H, W)`` gives a scalar."""
+    """Mean squared difference of neighbours, both ways: ``(B, C, H, W)`` gives a scalar; errors as :mod:`course_lib.checks`."""
+    checks.tensor(level, "level", ("B", "C", "H", "W"), of="floating", finite=False)
     return level.diff(dim=-1).square().mean() + level.diff(dim=-2).square().mean()
 
 

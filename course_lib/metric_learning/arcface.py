@@ -84,13 +84,10 @@ def arc_face(cosines: Tensor, identities: Tensor, *, margin: float, scale: float
         scale: s.
 
     Raises:
-        TypeError, ValueError: for anything but tensors of these shapes, a margin outside of 0 to π, or a
-            scale that is not positive.
+        TypeError, ValueError: for anything but tensors of these shapes, identities without a prototype, a
+            margin outside of 0 to π, or a scale that is not positive.
     """
-    checks.tensor(cosines, "cosines", ("B", "people"), of="floating", finite=False)
-    checks.tensor(identities, "identities", ("B",), of="integers")
-    if len(identities) != len(cosines):
-        raise ValueError(f"cosines {tuple(cosines.shape)} and identities {tuple(identities.shape)} do not fit: (B, people) and (B,).")
+    identities = checks.classified(cosines, identities, ("B", "people"), names=("cosines", "identities"))
     margin = checks.number(margin, "margin", 0, math.pi)
     scale = checks.number(scale, "scale", 0, inside=True)
     own = identities[:, None]

@@ -12,7 +12,11 @@ SMALLEST = 1e-12
 
 
 def paired(a: Tensor, b: Tensor) -> Tensor:
-    r""":math:`D_i = \sqrt{\lVert a_i - b_i \rVert_2^2 + 10^{-12}}`: ``(B, D)`` twice gives ``(B,)``."""
+    r""":math:`D_i = \sqrt{\lVert a_i - b_i \rVert_2^2 + 10^{-12}}`: ``(B, D)`` twice gives ``(B,)``.
+
+    Errors as :func:`course_lib.checks.alike`.
+    """
+    checks.alike(a=a, b=b)
     return ((a - b).square().sum(-1) + SMALLEST).sqrt()
 
 

@@ -20,7 +20,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from course_lib import rng
+from course_lib import checks, rng
 from course_lib.batches import IdentityPool
 from course_lib.data import Dataset
 from course_lib.metric_learning import embedding
@@ -107,8 +107,11 @@ def prepare(people: Dataset, settings: Settings, seed: int = 0) -> IdentityPool:
 
 
 def cross_entropy(logits: Tensor, identities: Tensor) -> Tensor:
-    """Mean over the batch of −log softmax of the true identity: ``(B, people)`` and ``(B,)`` give a scalar."""
-    return F.cross_entropy(logits, identities)
+    """Mean over the batch of −log softmax of the true identity: ``(B, people)`` and ``(B,)`` give a scalar.
+
+    Errors as :func:`course_lib.checks.classified`.
+    """
+    return F.cross_entropy(logits, checks.classified(logits, identities, ("B", "people"), names=("logits", "identities")))
 
 
 def batch(pool: IdentityPool, draws: Draws, settings: Settings) -> tuple[Tensor, Tensor]:

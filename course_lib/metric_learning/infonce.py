@@ -58,15 +58,17 @@ def info_nce(queries: Tensor, keys: Tensor, temperature: float) -> Tensor:
         temperature: τ.
 
     Raises:
-        TypeError, ValueError: for anything but two tensors of floating-point numbers of one shape, or a
-            temperature that is not positive.
+        TypeError, ValueError: for anything but two tensors of floating-point numbers of one shape, not
+            empty, or a temperature that is not positive.
     """
     for value, name in ((queries, "queries"), (keys, "keys")):
         checks.tensor(value, name, ("N", "D"), of="floating", finite=False)
     if queries.shape != keys.shape:
         raise ValueError(f"queries {tuple(queries.shape)} and keys {tuple(keys.shape)} differ: each query has a key.")
+    if not queries.numel():
+        raise ValueError(f"queries {tuple(queries.shape)} are empty: there is nothing to take a mean of.")
     temperature = checks.number(temperature, "temperature", 0, inside=True)
-    scores = F.normalize(queries) @ F.normalize(keys).T / temperature
+    scores = F.normalize(queries) @ F.normalize(keys.to(queries)).T / temperature
     return F.cross_entropy(scores, torch.arange(len(scores), device=scores.device))
 
 

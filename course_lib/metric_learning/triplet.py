@@ -180,7 +180,7 @@ def batch_hard(embeddings: Tensor, labels: Tensor, margin: float, *, squared: bo
         others = same.sum(1)
         valid = (others > 1) & (others < len(labels))
     chosen = embeddings.index_select(0, torch.cat([furthest, nearest])).view(2, *embeddings.shape)
-    reach = distances.paired(embeddings, chosen)  # (2, B): to the furthest positive, to the nearest negative
+    reach = distances.paired(embeddings.expand_as(chosen), chosen)  # (2, B): to the furthest positive, to the nearest negative
     if squared:
         reach = reach.square()
     return _mined(margin + reach[0] - reach[1], valid, nonzero=False)

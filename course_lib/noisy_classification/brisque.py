@@ -168,6 +168,7 @@ def statistics(images: Tensor) -> Tensor:
         ValueError: for a wrong shape, or fewer than 16×16 pixels.
     """
     gray = luma(images)
+    gray = gray.to(torch.promote_types(gray.dtype, torch.float32))  # half precision has no bicubic interpolation
     if min(gray.shape[-2:]) < SMALLEST:
         raise ValueError(f"images are {tuple(gray.shape[-2:])} pixels, but at least {SMALLEST}×{SMALLEST} are needed for two scales.")
     half = F.interpolate(gray, scale_factor=0.5, mode="bicubic", antialias=True, align_corners=False)

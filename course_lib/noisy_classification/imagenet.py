@@ -26,7 +26,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from course_lib import checks
-from course_lib.batches import to_float
+from course_lib.batches import require_eight_bit, to_float
 from course_lib.data import DataError, open_image
 from course_lib.labelled import in_order
 from course_lib.noisy_classification import resnet
@@ -127,7 +127,13 @@ def cut(image: Tensor, box: Sequence[float], *, size: int, area: float, at: tupl
 
     Returns:
         (uint8 ``(C, size, size)``, integers ``(4,)``: what is left of the box; without a pixel where nothing is).
+
+    Raises:
+        TypeError, ValueError: for anything but an 8-bit image, or a size, area or place that makes no sense.
     """
+    if not require_eight_bit([image])[0].numel():
+        raise ValueError(f"image has shape {tuple(image.shape)}: there is no pixel in it.")
+    size, area = checks.whole(size, "size", 1, 2**14), checks.number(area, "area", 0, 1)
     share = area**0.5
     height, width = (max(1, round(side * share)) for side in image.shape[-2:])
     top, left = round(at[0] * (image.shape[-2] - height)), round(at[1] * (image.shape[-1] - width))

@@ -36,7 +36,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from course_lib import rng
+from course_lib import checks, rng
 from course_lib.frozen import Frozen
 from course_lib.noisy_classification import brisque, logit_distillation, piqe, restorer
 from course_lib.noisy_classification.restorer import LEVELS, Restored, Restorer, prepare
@@ -178,6 +178,7 @@ def divergence(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
 
     Errors as :func:`course_lib.noisy_classification.logit_distillation.divergence`.
     """
+    checks.alike(student=student, teacher=teacher)
     return logit_distillation.divergence(student.flatten(2), teacher.flatten(2), temperature)
 
 

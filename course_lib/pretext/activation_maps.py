@@ -39,7 +39,7 @@ def cam(features: Tensor, weights: Tensor) -> Tensor:
     checks.tensor(weights, "weights", ("C", "K"), of="floating", finite=False)
     if features.shape[1] != weights.shape[1]:
         raise ValueError(f"features have {features.shape[1]} channels, but the linear layer has weights for {weights.shape[1]}.")
-    return torch.einsum("bkhw,ck->bchw", features, weights)
+    return torch.einsum("bkhw,ck->bchw", features, weights.to(features))
 
 
 def grad_cam(features: Tensor, scores: Tensor) -> Tensor:

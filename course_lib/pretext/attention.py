@@ -35,12 +35,12 @@ def shown(maps: Tensor, side: int) -> Tensor:
     """Maps ``(B, H, W)`` to look at: each scaled to [0, 1] (a constant one is 0) and enlarged bilinearly to ``(B, 1, side, side)``.
 
     Raises:
-        TypeError, ValueError: for anything but a tensor of that shape without NaN, or a side below 1.
+        TypeError, ValueError: for anything but a tensor of that shape without NaN, or a side outside 1 to 16384.
     """
     checks.tensor(maps, "maps", ("B", "H", "W"), of="floating")
     low, high = maps.amin((1, 2), keepdim=True), maps.amax((1, 2), keepdim=True)
     scaled = (maps - low) / (high - low).clamp(min=torch.finfo(maps.dtype).tiny)
-    return F.interpolate(scaled[:, None], checks.whole(side, "side", 1), mode="bilinear", align_corners=False)
+    return F.interpolate(scaled[:, None], checks.whole(side, "side", 1, 2**14), mode="bilinear", align_corners=False)
 
 
 @torch.no_grad()

@@ -133,16 +133,13 @@ def softmax_cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
     Raises:
         TypeError, ValueError: for anything but tensors of these kinds and shapes, or a label that is no class.
     """
-    checks.tensor(logits, "logits", ("B", "C"), of="floating", finite=False)
-    checks.tensor(labels, "labels", ("B",), of="integers")
-    if len(labels) != len(logits):
-        raise ValueError(f"there are {len(logits)} rows of logits, but {len(labels)} labels.")
+    labels = checks.classified(logits, labels, ("B", "C"))
     log_p = F.log_softmax(logits, 1)
     # log(1 − p_c) is the logarithm of the sum of the others' exponentials, less that of all
     others = torch.eye(logits.shape[1], dtype=torch.bool, device=logits.device)
     log_not = (logits[:, None] + torch.zeros_like(others, dtype=logits.dtype).masked_fill(others, -float("inf"))).logsumexp(2)
     log_not = log_not - logits.logsumexp(1, keepdim=True)
-    truth = F.one_hot(labels.long(), logits.shape[1]).to(logits)
+    truth = F.one_hot(labels, logits.shape[1]).to(logits)
     return -(truth * log_p + (1 - truth) * log_not).mean()
 
 

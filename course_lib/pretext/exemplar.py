@@ -112,8 +112,11 @@ def moved(images: Tensor, settings: Settings, generator: torch.Generator) -> Ten
 
 
 def loss(logits: Tensor, labels: Tensor) -> Tensor:
-    """Cross-entropy of logits ``(B, N)`` and the numbers of the images ``(B,)``: a scalar."""
-    return F.cross_entropy(logits, labels)
+    """Cross-entropy of logits ``(B, N)`` and the numbers of the images ``(B,)``: a scalar.
+
+    Errors as :func:`course_lib.checks.classified`.
+    """
+    return F.cross_entropy(logits, checks.classified(logits, labels, ("B", "N")))
 
 
 def batch(pool: LabelledPool, draws: Draws, settings: Settings) -> tuple[Tensor, Tensor]:

@@ -26,6 +26,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from course_lib import checks
 from course_lib.batches import to_float
 from course_lib.labelled import LabelledPool, flips
 from course_lib.pretext import lens, permutations, tiles
@@ -74,7 +75,11 @@ def network(settings: Settings, *, seed: int = 0) -> Network:
 
 
 def loss(logits: Tensor, labels: Tensor) -> Tensor:
-    """Cross-entropy of logits ``(B, K, S)`` and labels ``(B, K)``, the mean over all puzzles: a scalar."""
+    """Cross-entropy of logits ``(B, K, S)`` and labels ``(B, K)``, the mean over all puzzles: a scalar.
+
+    Errors as :func:`course_lib.checks.classified`.
+    """
+    labels = checks.classified(logits, labels, ("B", "K", "S"))
     return F.cross_entropy(logits.flatten(0, 1), labels.flatten())
 
 

@@ -26,6 +26,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from course_lib import checks
 from course_lib.labelled import LabelledPool
 from course_lib.pretext import tiles
 from course_lib.pretext.tiles import CENTRE, TILES, TileNetwork, TileSettings, prepare
@@ -56,8 +57,14 @@ def pairs(device: torch.device | str = "cpu") -> tuple[Tensor, Tensor]:
 
 
 def loss(logits: Tensor, labels: Tensor) -> Tensor:
-    """Cross-entropy of logits ``(B, K, 8)`` and labels ``(K,)`` or ``(B, K)``, the mean over all pairs of all images: a scalar."""
-    return F.cross_entropy(logits.flatten(0, 1), labels.expand(logits.shape[:2]).flatten())
+    """Cross-entropy of logits ``(B, K, 8)`` and labels ``(K,)`` or ``(B, K)``, the mean over all pairs of all images: a scalar.
+
+    Errors as :func:`course_lib.checks.classified`.
+    """
+    checks.tensor(logits, "logits", ("B", "K", "8"), of="floating", finite=False)
+    same = isinstance(labels, Tensor) and labels.shape == logits.shape[1:2]  # for all images
+    labels = checks.classified(logits, labels.expand(logits.shape[:2]) if same else labels, ("B", "K", "8"))
+    return F.cross_entropy(logits.flatten(0, 1), labels.flatten())
 
 
 def batch(pool: LabelledPool, draws: Draws, settings: Settings) -> tuple[Tensor, Tensor, Tensor]:

@@ -101,7 +101,7 @@ def turned(images: Tensor, degrees: float, *, side: int | None = None) -> Tensor
         raise ValueError(f"side = {side} has not the middle of images of {height} pixels: it must be {side - 1} or {side + 1}.")
     edge = (height - side) // 2
     part = images[..., edge : height - edge, edge : height - edge] if not rest else _interpolated(images, rest, side)
-    return torch.rot90(part, int(quarters), (-2, -1))
+    return torch.rot90(part, int(quarters % 4), (-2, -1))
 
 
 def _interpolated(images: Tensor, degrees: float, side: int) -> Tensor:
@@ -161,8 +161,11 @@ def network(settings: Settings, *, seed: int = 0) -> NIN:
 
 
 def loss(logits: Tensor, labels: Tensor) -> Tensor:
-    """Cross-entropy of logits ``(N, R)`` and labels ``(N,)``, the mean over all turns of all images: a scalar."""
-    return F.cross_entropy(logits, labels)
+    """Cross-entropy of logits ``(N, R)`` and labels ``(N,)``, the mean over all turns of all images: a scalar.
+
+    Errors as :func:`course_lib.checks.classified`.
+    """
+    return F.cross_entropy(logits, checks.classified(logits, labels, ("N", "R")))
 
 
 def prepare(data: Dataset, settings: Settings, seed: int = 0) -> LabelledPool:

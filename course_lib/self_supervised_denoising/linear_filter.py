@@ -19,6 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from course_lib import checks
 from course_lib.noise import require_images
 
 
@@ -71,6 +72,7 @@ def fit(
         ValueError: for no images, images, targets and masks that do not fit, several channels, too few pixels that count, or a size that
             is not odd and at least 3.
     """
+    size = checks.whole(size, "size")
     if size < 3 or size % 2 == 0:
         raise ValueError(f"size = {size}: the side of the filter is an odd number of at least 3.")
     if not noisy or len(noisy) != len(targets):

@@ -21,6 +21,7 @@ from typing import Literal, NamedTuple, get_args
 import torch
 from torch import Tensor
 
+from course_lib import checks
 from course_lib.noise import require_images
 
 Masker = Literal["neighbour", "neighbour or centre", "mean", "median", "random value"]
@@ -50,8 +51,9 @@ def box_side(ratio: float) -> int:
     """Side of the boxes in pixels, round √(1 / ratio), for the ratio of pixels that shall be masked.
 
     Raises:
-        ValueError: for a ratio that does not lie between 0 and 1.
+        TypeError, ValueError: for anything but a number between 0 and 1.
     """
+    ratio = checks.number(ratio, "mask_ratio")
     if not 0 < ratio < 1:
         raise ValueError(f"mask_ratio = {ratio:g}, but it must lie between 0 and 1: 0.015 masks 1.5 % of the pixels.")
     return max(1, round((1 / ratio) ** 0.5))
@@ -82,8 +84,11 @@ def grid(images: Tensor, side: int, phase: int) -> Positions:
     """Every ``side``-th pixel of every ``side``-th row of images ``(B, C, H, W)``; the side² phases together are all pixels.
 
     Raises:
+        TypeError, ValueError: for images that are none, or numbers that are not whole.
         ValueError: for a side below 2, or a phase outside 0 to side² − 1.
     """
+    require_images(images, "noisy images")
+    side, phase = checks.whole(side, "side", high=max(images.shape)), checks.whole(phase, "phase")
     if side < 2 or not 0 <= phase < side * side:
         raise ValueError(f"side = {side}, phase = {phase}: a grid has a side of at least 2, and a phase from 0 to side² − 1.")
     batch, channels, height, width = images.shape

@@ -33,7 +33,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from course_lib import corruptions, metrics, rng
+from course_lib import checks, corruptions, metrics, rng
 from course_lib.batches import ImagePool, resized, to_float
 from course_lib.data import Dataset
 from course_lib.denoising import common
@@ -172,8 +172,10 @@ def distance(
         gamma, epsilon: of l0.
 
     Raises:
+        TypeError, ValueError: for estimate and target as :func:`course_lib.checks.alike`.
         ValueError: for an unknown loss.
     """
+    checks.alike(estimate=estimate, target=target)
     difference = (estimate - target).abs()
     if loss == "l2":
         values = difference.square()
