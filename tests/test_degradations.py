@@ -12,7 +12,7 @@ from PIL import Image
 from course_lib import data, metrics, noise, rng
 from course_lib.batches import to_float
 from course_lib.denoising import dncnn, evaluation
-from course_lib.recipes import denoising as of_denoising
+from course_lib.recipes import of_images
 
 
 def seeded(seed=0):
@@ -188,13 +188,13 @@ def test_deblocking_is_measured_in_8_bit():
 
 @pytest.mark.parametrize("of_restorer", [evaluation.psnr_upscaled, evaluation.psnr_deblocked])
 def test_dncnn_that_predicts_nothing_changes_nothing(of_restorer):
-    measure = of_denoising.restored(of_restorer, 3)
+    measure = of_images.restored(of_restorer, 3)
     images = [(smooth(1, 1, 24, 24, seed=s)[0] * 255).round().to(torch.uint8) for s in range(3)]
     model = dncnn.DnCNN(dncnn.Settings(depth=3, width=4, zero_last=True)).eval()
     identity = of_restorer(lambda x: x, images, 3)
     assert measure(model, images) == pytest.approx(identity, abs=1e-5)
     assert measure(model, images, indices=[2]) == pytest.approx(identity[2:], abs=1e-5)
-    assert of_denoising.untouched(of_restorer, 3)(model, images, indices=[2]) == identity[2:]
+    assert of_images.untouched(of_restorer, 3)(model, images, indices=[2]) == identity[2:]
     untrained = dncnn.DnCNN(dncnn.Settings(depth=3, width=4)).eval()
     assert measure(untrained, images) != pytest.approx(identity, abs=1e-2)
 
@@ -203,8 +203,8 @@ def test_dncnn_that_predicts_nothing_changes_nothing(of_restorer):
     "measure",
     [
         partial(dncnn.evaluate, sigma_255=3),
-        of_denoising.restored(evaluation.psnr_upscaled, 3),
-        of_denoising.restored(evaluation.psnr_deblocked, 3),
+        of_images.restored(evaluation.psnr_upscaled, 3),
+        of_images.restored(evaluation.psnr_deblocked, 3),
     ],
 )
 def test_images_may_come_from_any_iterable(measure):

@@ -6,7 +6,7 @@ from functools import partial
 
 from course_lib.denoising import evaluation
 from course_lib.recipes.base import Preset, Recipe
-from course_lib.recipes.denoising import OfPairs, benchmarks, images, untouched
+from course_lib.recipes.of_images import OfPairs, benchmarks, images, untouched
 from course_lib.self_supervised_denoising import ap_bsn
 
 QUICK = dict(

@@ -12,7 +12,7 @@ from functools import partial
 
 from course_lib import data
 from course_lib.recipes.base import Measure, Preset, Recipe, Split, published
-from course_lib.recipes.denoising import benchmarks, images
+from course_lib.recipes.of_images import benchmarks, images
 from course_lib.self_supervised_denoising import blind_spot_training, noise2noise, noise2void
 
 QUICK = dict(

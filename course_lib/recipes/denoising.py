@@ -2,35 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from functools import partial
 
 from torch import nn
 
-from course_lib import data, reported
+from course_lib import reported
 from course_lib.denoising import bfcnn, cbdnet, dncnn, evaluation, fdncnn, ffdnet, gradual, nn3d
-from course_lib.recipes.base import Benchmark, Measure, Preset, Recipe, Source, Split, published
+from course_lib.recipes.base import Benchmark, Measure, Preset, Recipe, Source, published
+from course_lib.recipes.of_images import OfPairs, before_and_after, benchmarks, images, restored
 from course_lib.training import Method
 
-# --- what they are trained on, and how they are measured -----------------------------------------------------------------
-
-
-def images(*names: str, color: bool = False) -> Callable[[int], Split]:
-    """Trained on about equal parts of the named data sets; the seed has no influence. ``color``: of the photos."""
-
-    def load(name: str, split: str) -> data.Dataset:
-        return data.load(name, split if name in data.SPLIT else None, color=color and name == "photos")
-
-    def train() -> data.Dataset:
-        sets = [load(name, "train") for name in names]
-        return data.balanced(sets) if len(sets) > 1 else sets[0]
-
-    return lambda seed: Split(", ".join(names), train, partial(load, split="test"))
-
-
-def benchmarks(names: Iterable[str], metrics: dict[str, Measure]) -> dict[str, Benchmark]:
-    """The same metrics on several data sets."""
-    return {name: Benchmark(metrics=metrics) for name in names}
+# --- how they are measured ------------------------------------------------------------------------------------------------
 
 
 def at_sigmas(*sigmas_255: float, method: Method = dncnn) -> dict[str, Measure]:
@@ -48,41 +31,6 @@ def beyond(method: Method) -> dict[str, Measure]:
     """PSNR on noise within and beyond what a blind network was trained for, by the protocol of BF-CNN."""
     clamped = {} if method is bfcnn else {"protocol": "clamped"}
     return {f"clamped_{sigma}": partial(method.evaluate, sigma_255=float(sigma), **clamped) for sigma in (10, 30, 50, 70, 100)}
-
-
-def untouched(measure: Callable[..., list[float]], *strength: float) -> Measure:
-    """What a measure of ``denoising.evaluation`` gives without any network: how good the degraded images are."""
-    return lambda network, *images, indices=None: measure(lambda degraded: degraded, *images, *strength, indices=indices)
-
-
-def restored(measure: Callable[..., list[float]], *strength: float) -> Measure:
-    """What such a measure gives for the ``denoise`` of a network, on the device where that is."""
-
-    def measured(network: nn.Module, *images, indices: Sequence[int] | None = None) -> list[float]:
-        return measure(network.denoise, *images, *strength, indices=indices, device=next(network.parameters()).device)
-
-    return measured
-
-
-def before_and_after(measures: dict[str, tuple[Callable[..., list[float]], tuple[float, ...]]]) -> dict[str, Measure]:
-    """Condition -> (measure, strength) as PSNR of the restored images, then of those that the network gets."""
-    return {f"psnr{name}": restored(measure, *strength) for name, (measure, strength) in measures.items()} | {
-        f"input{name}": untouched(measure, *strength) for name, (measure, strength) in measures.items()
-    }
-
-
-class OfPairs(Benchmark):
-    """Real photographs with clean counterparts: measures are called with both."""
-
-    def measured(self, images: data.Dataset) -> tuple:
-        """The noisy photographs and the clean ones.
-
-        Raises:
-            ValueError: for images without clean counterparts.
-        """
-        if images.truth is None:
-            raise ValueError(f"{images.name} has no noisy photographs with clean counterparts: evaluate this recipe on cc15.")
-        return images.images, images.truth
 
 
 GRAY, COLOR = at_sigmas(15.0, 25.0, 50.0), at_sigmas(15.0, 25.0, 35.0, 50.0)

@@ -10,7 +10,7 @@ from functools import partial
 
 from course_lib.noisy_classification import restorer, slkd
 from course_lib.recipes.base import Measure, Preset, Recipe, Source
-from course_lib.recipes.denoising import benchmarks, images
+from course_lib.recipes.of_images import benchmarks, images
 
 CHAPTER = "18_restoration_distillation"
 QUICK = dict(

@@ -10,7 +10,7 @@ from __future__ import annotations
 from functools import partial
 
 from course_lib.recipes.base import Measure, Preset, Recipe
-from course_lib.recipes.denoising import benchmarks, images
+from course_lib.recipes.of_images import benchmarks, images
 from course_lib.self_supervised_denoising import noise2noise
 
 QUICK_N2N = dict(
