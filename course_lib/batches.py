@@ -68,15 +68,16 @@ def require_eight_bit(images) -> list[Tensor]:
 
 def resized(image: Tensor, scale: float) -> Tensor:
     """A uint8 image ``(C, H, W)`` made smaller or larger by bicubic interpolation with antialiasing; errors as :mod:`course_lib.checks`."""
+    if (scale := checks.number(scale, "scale", 0, 64, inside=True)) == 1:
+        return image
     checks.require_images(images := to_float(image)[None])
-    size = [max(1, round(side * checks.number(scale, "scale", 0, 64, inside=True))) for side in image.shape[-2:]]
-    return image if scale == 1 else to_uint8(F.interpolate(images, size=size, mode="bicubic", antialias=True)[0])
+    return to_uint8(F.interpolate(images, size=[max(1, round(n * scale)) for n in image.shape[-2:]], mode="bicubic", antialias=True)[0])
 
 
 def center(image: Tensor, size: int) -> Tensor:
     """The central ``size`` × ``size`` pixels of an image ``(C, H, W)``, fewer where it is smaller; errors as :mod:`course_lib.checks`."""
-    sides, size = checks.tensor(image, "image", ("C", "H", "W"), finite=False).shape[-2:], checks.whole(size, "size", 1)
-    top, left = ((side - min(size, side)) // 2 for side in sides)
+    size = checks.whole(size, "size", 1)
+    top, left = ((side - min(size, side)) // 2 for side in checks.tensor(image, "image", ("C", "H", "W"), finite=False).shape[-2:])
     return image[:, top : top + size, left : left + size]
 
 
