@@ -115,7 +115,7 @@ class ImagePool:
     def __init__(self, images, patch_size: int, scales: tuple[float, ...] = (1.0,)):
         images = self.accepted(images)
         scales = tuple(checks.number(scale, "scales", 0, 100, inside=True) for scale in scales)
-        pyramid = [image if scale == 1 else resized(image, scale) for scale in scales for image in images]
+        pyramid = [resized(image, scale) for scale in scales for image in images]
         if not pyramid:
             raise ValueError("there are no images to cut patches from.")
         if len({image.shape[0] for image in pyramid}) > 1:
