@@ -247,7 +247,7 @@ def test_scores_within_the_foreground():
         (lambda: activation_maps.maps(before_after.Classifier(SMALL), torch.rand(1, 3, 8, 8), scales=(0.0,)), "scales = 0"),
         (lambda: activation_maps.maps(before_after.Classifier(SMALL), torch.rand(3, 8, 8)), r"\(B, C, H, W\) is expected"),
         (lambda: segmentation.masked_cross_entropy(torch.zeros(1, 1, 2, 2), torch.zeros(1, 1, 2, 3) > 0), "differ in shape"),
-        (lambda: before_after.softmax_cross_entropy(torch.zeros(3, 2), torch.zeros(2, dtype=torch.long)), "3 rows of logits, but 2"),
+        (lambda: before_after.softmax_cross_entropy(torch.zeros(3, 2), torch.zeros(2, dtype=torch.long)), "do not fit"),
         (lambda: before_after.relit(torch.zeros(1, 3, 2, 2), 2, torch.Generator()), "strength = 2"),
     ],
 )
