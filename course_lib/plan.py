@@ -65,6 +65,11 @@ class Plan:
             raise ValueError(f"ema = {self.ema}, momentum = {self.momentum}, beta2 = {self.beta2}: they lie in 0 to 1, without 1.")
         settings.check_finite(self)
 
+    @property
+    def decay(self) -> float:
+        """That of the average: ``ema``, or less where the steps are so few that weights of the start would be over 1 % of it."""
+        return min(self.ema, 0.01 ** (1 / max(1, self.steps)))
+
 
 def learning_rate(plan: Plan, step: int) -> float:
     """Learning rate of step 0, 1, …, ``plan.steps - 1``: a pure function, so that resuming has no schedule to restore.

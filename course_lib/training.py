@@ -80,7 +80,7 @@ def fit(
         history = History(**saved["history"] if saved else {}).begin(devices.describe(fabric.device), precision)
         getattr(method, "before_training", lambda model, pool, settings: None)(model, data, plan)
         model.to(memory_format=devices.memory_format(fabric.device)).train()
-        average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(plan.ema)) if plan.ema else None
+        average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(plan.decay)) if plan.ema else None
         optimizers = make_optimizers(model, plan)
         network, *optimizers = fabric.setup(devices.compiled(model, plan.compile, fabric.device), *optimizers)
         parts = checkpoints.Parts(model, optimizers, average.to(fabric.device) if average else None)

@@ -51,9 +51,16 @@ def same(a, b):
     return a.keys() == b.keys() and all(torch.equal(tensor, b[name]) for name, tensor in a.items())
 
 
+@pytest.mark.parametrize(("steps", "ema", "decay"), [(20_000, 0.999, 0.999), (8, 0.5, 0.5), (100, 0, 0), (0, 0.9, 0.01), (2, 0.9, 0.1)])
+def test_a_short_run_averages_over_less(steps, ema, decay):
+    """Else the average of 1,000 steps would be the start's weights by a third."""
+    plan = settings(steps=steps, ema=ema)
+    assert plan.decay == pytest.approx(decay)
+
+
 def test_the_average_by_a_loop(tmp_path):
     """a₁ = w₁, aₖ = βaₖ₋₁ + (1 − β)wₖ after each update; statistics of batches are the network's own."""
-    plan = settings(ema=0.7)
+    plan = settings(ema=0.5)
     model, data = dncnn.DnCNN(plan, seed=1).to(memory_format=torch.channels_last).train(), pool(plan)
     optimizers, average = make_optimizers(model, plan), None
     for step in range(plan.steps):
@@ -62,7 +69,7 @@ def test_the_average_by_a_loop(tmp_path):
         loss.backward()
         update(optimizers, plan, step)
         now = {name: p.detach().clone() for name, p in model.named_parameters()}
-        average = now if average is None else {name: 0.7 * average[name] + 0.3 * p for name, p in now.items()}
+        average = now if average is None else {name: 0.5 * average[name] + 0.5 * p for name, p in now.items()}
     trained = train(plan, tmp_path / "a.ckpt")
     for name, parameter in trained.named_parameters():
         assert torch.allclose(parameter, average[name], atol=1e-6), name
