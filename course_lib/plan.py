@@ -67,7 +67,7 @@ class Plan:
 
     @property
     def decay(self) -> float:
-        """Decay of the average, ``ema`` or less: where the steps are few, weights of the start would be more than 1 % of it."""
+        """Decay of the average, which is ``ema`` or, where the steps are so few that weights of the start would be over 1 % of it, less."""
         return min(self.ema, 0.01 ** (1 / max(1, self.steps)))
 
 
