@@ -86,10 +86,10 @@ def on_a_laptop(paper: Preset, changes: Mapping[str, Any], *, ships: bool) -> Pr
     return replace(paper, settings=replace(paper.settings, **changes), needs=needs, ships=ships)
 
 
-# sliders of the chapters without clean images show small networks, of the preset quick; the weights of these would double the repository
+# The recipes of denoising, with and without clean images, with that preset. Sliders of the chapters without clean images show small
+# networks, of the preset quick; the weights of these would double the repository.
 RECIPES: dict[str, Recipe] = {
     name: replace(recipe, presets={**recipe.presets, "laptop": on_a_laptop(recipe.presets["paper"], CHANGES[name], ships=name in CLEAN)})
     if name in CHANGES else recipe
     for name, recipe in {**CLEAN, **NOISY, **BLIND, **SHUFFLED}.items()
 }  # fmt: skip
-"""The recipes of denoising, with and without clean images, with that preset."""
