@@ -171,7 +171,8 @@ def prepare(data: Dataset, settings: Settings, seed: int = 0) -> LabelledPool:
 
 
 def views(images: Tensor, settings: Settings, draws: Draws) -> Tensor:
-    """Two views of each of the images ``(B, C, H, W)`` in [0, 1], the first ones and then the second ones: ``(2 B, C, H, W)``.
+    """Two views of each of the images ``(B, C, H, W)`` in [0, 1]: ``(2 B, C, H, W)``, all first
+    views and then all second ones.
 
     Errors as :func:`recoloured`.
     """
