@@ -39,7 +39,8 @@ PARTS = {
     "chapters are sound": ([*TOGETHER, "worksteal", "tests/test_chapters.py"], {**EMBEDDED, **ONE_THREAD}),
     "site builds": ([str(BIN / "jupyter-book"), "build", "book", "-W", "-n", "--keep-going", "--all"], {}),
     "site is sound": ([*PYTEST, "tests/test_site.py"], {}),
-    "browser": ([*PYTEST, *(f"tests/test_browser_{name}.py" for name in BROWSER)], EMBEDDED),
+    # Much of it waits for the page; more than two browsers would make their tests of how fast something is answer for each other.
+    "browser": ([*PYTEST, "-n", "2", "--dist", "loadfile", *(f"tests/test_browser_{name}.py" for name in BROWSER)], EMBEDDED),
 }
 
 

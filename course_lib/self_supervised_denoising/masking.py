@@ -33,18 +33,25 @@ class Positions(NamedTuple):
     y: Tensor  # (B, C, K): rows
     x: Tensor  # (B, C, K): columns
     inside: Tensor  # (B, C, K): is it a pixel of the image? What is not lies beyond the border, and is left out
+    whole: bool = False  # are all known to be inside? Asking the tensor would wait for the GPU
 
     def mask(self, images: Tensor) -> Tensor:
         """Where pixels of ``images`` ``(B, C, H, W)`` are chosen: 1 there and 0 elsewhere, in their shape and type."""
-        return self.put(torch.zeros_like(images), torch.ones_like(self.y, dtype=images.dtype))
+        return self._written(torch.zeros_like(images), 1)
 
     def put(self, images: Tensor, values: Tensor) -> Tensor:
         """A copy of ``images`` ``(B, C, H, W)`` with ``values`` ``(B, C, K)`` at the positions."""
-        height, width = images.shape[-2:]
+        return self._written(images.clone(), values)
+
+    def _written(self, images: Tensor, values: Tensor | int) -> Tensor:
+        """``images`` with the values at the positions; they may be overwritten."""
+        (height, width), flat = images.shape[-2:], images.flatten(2)
+        place = torch.add(self.x, self.y, alpha=width)
+        if self.whole:
+            return flat.scatter_(2, place, values).view(images.shape)
         spare = height * width  # where what lies beyond the border goes, to be cut off again
-        place = torch.where(self.inside, self.y * width + self.x, spare)
-        longer = torch.cat([images.flatten(2), images.new_zeros(*images.shape[:2], 1)], dim=2)
-        return longer.scatter(2, place, values)[..., :spare].view(images.shape)
+        longer = torch.cat([flat, flat.new_zeros(*flat.shape[:2], 1)], dim=2)
+        return longer.scatter_(2, torch.where(self.inside, place, spare), values)[..., :spare].view(images.shape)
 
 
 def box_side(ratio: float) -> int:
@@ -75,8 +82,10 @@ def stratified(images: Tensor, ratio: float, generator: torch.Generator) -> Posi
     side, (batch, channels, height, width) = box_side(ratio), images.shape
     rows, columns = -(-height // side), -(-width // side)
     draw = torch.randint(side, (2, batch, channels, rows, columns), generator=generator, device=images.device)
-    y = (draw[0] + side * torch.arange(rows, device=images.device).view(-1, 1)).flatten(2)
-    x = (draw[1] + side * torch.arange(columns, device=images.device)).flatten(2)
+    y = (draw[0] + torch.arange(0, rows * side, side, device=images.device).view(-1, 1)).flatten(2)
+    x = (draw[1] + torch.arange(0, columns * side, side, device=images.device)).flatten(2)
+    if rows * side == height and columns * side == width:
+        return Positions(y, x, torch.ones_like(y, dtype=torch.bool), whole=True)
     return Positions(y, x, (y < height) & (x < width))
 
 
@@ -94,7 +103,7 @@ def grid(images: Tensor, side: int, phase: int) -> Positions:
     batch, channels, height, width = images.shape
     y, x = torch.meshgrid(torch.arange(phase // side, height, side), torch.arange(phase % side, width, side), indexing="ij")
     y, x = (part.flatten().to(images.device).expand(batch, channels, -1) for part in (y, x))
-    return Positions(y, x, torch.ones_like(y, dtype=torch.bool))
+    return Positions(y, x, torch.ones_like(y, dtype=torch.bool), whole=True)
 
 
 def replaced(noisy: Tensor, chosen: Positions, masker: str, radius: int, generator: torch.Generator) -> Tensor:
@@ -130,15 +139,16 @@ def replaced(noisy: Tensor, chosen: Positions, masker: str, radius: int, generat
 def _neighbour(noisy: Tensor, chosen: Positions, radius: int, generator: torch.Generator, *, centre: bool) -> Tensor:
     """A uniform pixel ``(B, C, K)`` of each neighbourhood."""
     height, width = noisy.shape[-2:]
-    y, x = chosen.y.clamp(max=height - 1), chosen.x.clamp(max=width - 1)
-    top, left = (y - radius).clamp(min=0), (x - radius).clamp(min=0)
-    rows, columns = (y + radius).clamp(max=height - 1) - top + 1, (x + radius).clamp(max=width - 1) - left + 1
-    count = rows * columns - (0 if centre else 1)
+    y, x = (chosen.y, chosen.x) if chosen.whole else (chosen.y.clamp(max=height - 1), chosen.x.clamp(max=width - 1))
+    top, left = (y - radius).clamp_(min=0), (x - radius).clamp_(min=0)
+    rows, columns = (y + (radius + 1)).clamp_(max=height).sub_(top), (x + (radius + 1)).clamp_(max=width).sub_(left)
+    count = rows.mul_(columns) if centre else rows.mul_(columns).sub_(1)
     uniform = torch.rand(y.shape, generator=generator, device=noisy.device, dtype=torch.float64)
-    number = (uniform * count).long().clamp(max=count - 1)
+    number = uniform.mul_(count).long().clamp_(max=count - 1)
     if not centre:
         number += number >= (y - top) * columns + (x - left)  # the pixel's own number is left out
-    place = (top + number // columns) * width + left + number % columns
+    row = number // columns
+    place = left.add_(number).sub_(row * columns).add_(top.add_(row), alpha=width)
     return noisy.flatten(2).gather(2, place)
 
 
