@@ -161,6 +161,13 @@ def wait_until(condition, what: str, seconds: float = PATIENCE) -> None:
         time.sleep(0.2)
 
 
+def save(page, file) -> None:
+    """Ctrl-S, and until the notebook is there to its last brace: the server writes it in place."""
+    before = file.stat().st_mtime_ns
+    page.keyboard.press("Control+s")
+    wait_until(lambda: file.stat().st_mtime_ns > before and file.read_bytes().endswith(b"}\n"), "the notebook is saved", 120)
+
+
 # --- what one sees at first -------------------------------------------------------------------------------------------------
 
 
@@ -189,9 +196,7 @@ def test_a_chapter_that_was_not_run_shows_the_start_and_is_not_modified(chrome, 
         assert page.locator(".jp-OutputArea").locator("input, select, button, canvas").count() == 0
         page.wait_for_timeout(2000)
         assert page.locator(".lm-TabBar-tab.jp-mod-dirty").count() == 0, "a notebook that nobody touched counts as modified"
-        stamp = file.stat().st_mtime_ns
-        page.keyboard.press("Control+s")
-        wait_until(lambda: file.stat().st_mtime_ns > stamp, "the notebook is saved", 120)
+        save(page, file)
         assert file.read_bytes() == before
 
 
@@ -226,9 +231,7 @@ def test_the_life_of_a_lab(chrome, lab, place):
         page.locator(".lm-Menu-item[data-command='kernelmenu:restart']").click()
         page.locator(".jp-Dialog-button.jp-mod-accept").click()
         page.wait_for_timeout(3000)
-        stamp = (lab.folder / "life.ipynb").stat().st_mtime_ns
-        page.keyboard.press("Control+s")
-        wait_until(lambda: (lab.folder / "life.ipynb").stat().st_mtime_ns > stamp, "the notebook is saved", 60)
+        save(page, lab.folder / "life.ipynb")
         page.reload()
         start.wait_for()
         page.get_by_text("model not found").wait_for(state="attached", timeout=60_000)
@@ -267,9 +270,7 @@ def page(chapter, place):
 
 
 def test_every_cell_ran(chapter, page, lab):
-    before = chapter.file.stat().st_mtime_ns
-    page.keyboard.press("Control+s")  # outputs that are folded away are not on the page, but they are in the file
-    wait_until(lambda: chapter.file.stat().st_mtime_ns > before, "the notebook is saved", 120)
+    save(page, chapter.file)  # outputs that are folded away are not on the page, but they are in the file
     cells = [cell for cell in nbformat.read(chapter.file, as_version=4).cells if cell.cell_type == "code"]
     assert [cell.execution_count for cell in cells] == list(range(1, len(cells) + 1))
     wrong = [o for cell in cells for o in cell.outputs if o.output_type == "error" or o.get("name") == "stderr"]
