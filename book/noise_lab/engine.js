@@ -211,7 +211,7 @@ const {noiseLabAsset, noiseLabEngine} = (() => {
     if (message.width % 2 || message.height % 2) return;
     const first = !sample;
     sample = {message, denoised, milliseconds};
-    if (first) (window.requestIdleCallback ?? setTimeout)(tryWebGL);
+    if (first) (window.requestIdleCallback ?? setTimeout)(() => tries || tryWebGL());
   };
 
   const useOnlyWebAssembly = () => {
