@@ -237,7 +237,7 @@ const {noiseLabAsset, noiseLabEngine} = (() => {
       const found = await new Promise((resolve, reject) => {
         made.onmessage = ({data}) => (data.kind === "proven" ? resolve(data) : reject(new Error(data.message ?? "its context is lost")));
         made.postMessage({...message, kind: "prove", weights, denoised});
-        setTimeout(() => reject(new Error("it takes too long")), wished ? 60_000 : 10_000);
+        setTimeout(() => reject(new Error("it takes too long")), wished ? 60_000 : 20_000);
       });
       if (!(found.difference < TOLERANCE)) throw new Error("it gives other numbers");
       if (!wished && WORTH * found.milliseconds > milliseconds) throw new Error("it is not faster");
