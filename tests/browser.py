@@ -48,7 +48,7 @@ def find_browser() -> str:
 
 
 @contextmanager
-def chromium() -> Iterator:
+def chromium(flags: tuple[str, ...] = QUIET) -> Iterator:
     """Playwright's Browser, headless."""
     executable = find_browser()
     try:
@@ -56,7 +56,7 @@ def chromium() -> Iterator:
     except ImportError:
         absent("playwright is not installed: pip install 'course-lib[test]'")
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=executable, args=QUIET, timeout=180_000)
+        browser = playwright.chromium.launch(executable_path=executable, args=flags, timeout=180_000)
         try:
             yield browser
         finally:

@@ -1,7 +1,7 @@
 """For the noise lab, its panels and the gallery lab: what they load on a click, as scripts, and the stored frames of another page.
 
-A page that was opened as a file may load scripts but no other files. So each asset (TensorFlow.js, its WebAssembly, the worker, the
-weights as they are shipped, photos) becomes a script that hands it over, compressed and in base64.
+A page that was opened as a file may load scripts but no other files. So each asset (TensorFlow.js, its WebAssembly and its WebGL, the
+worker, the weights as they are shipped, photos) becomes a script that hands it over, compressed and in base64.
 
 TensorFlow.js comes from npm's registry, by version and hash, into a cache. Where there is no network the site is built all the same:
 its manifest then says why there is no TensorFlow.js, and the page says that it shows stored frames.
@@ -82,6 +82,11 @@ TENSORFLOW = (
         "@tensorflow/tfjs-backend-wasm", "4.22.0",
         "/IYhReRIp4jg/wYW0OwbbJZG8ON87mbz0PgkiP3CdcACRSvUN0h8rvC0O3YcDtkTQtFWF/tcXq/KlVDyV49wmA==",
         {"tf-wasm": "package/dist/tf-backend-wasm.es2017.min.js", "wasm": "package/dist/tfjs-backend-wasm-simd.wasm"},
+    ),
+    Package(
+        "@tensorflow/tfjs-backend-webgl", "4.22.0",
+        "H535XtZWnWgNwSzv538czjVlbJebDl5QTMOth4RXr2p/kJ1qSIXE0vZvEtO+5EC9b00SvhplECny2yDewQb/Yg==",
+        {"tf-webgl": "package/dist/tf-backend-webgl.es2017.min.js"},
     ),
 )  # fmt: skip
 NOTICE = "TensorFlow.js {version}, Copyright Google LLC, Apache License 2.0, https://www.apache.org/licenses/LICENSE-2.0"

@@ -7,7 +7,7 @@
 "use strict";
 
 const noiseLabState = (() => {
-  const {hindrance, network, asset, denoise, stop, tiled} = noiseLabEngine;
+  const {hindrance, network, asset, denoise, stop, tiled, prefer, watch} = noiseLabEngine;
   const {made, labelled, choice, announcer, megabytes, starter, normal} = labControls;
   const HIGHEST = 75, GAIN = 4, SHOWN = 2; // of σ on the 0–255 scale, as in training; of the error; of what was removed
   const SIDES = [128, 256, 512, 1024, 2048]; // longer side in pixels
@@ -16,12 +16,14 @@ const noiseLabState = (() => {
                   map: "noise-level map"};
   const NETWORKS = {gray: "FFDNet, gray", colour: "FFDNet, colour"};
   const DRAGS = {wipe: "move the wipe", noise: "paint noise, and tell the network", told: "paint only what the network is told"};
+  const BACKENDS = {card: "on your graphics card, by WebGL", webgl: "by WebGL", wasm: "by WebAssembly"};
+  const WISHES = {automatic: "whichever is faster", webgl: "WebGL (graphics card)", wasm: "WebAssembly (processor)"};
   const NEEDED = ["tf-core", "tf-wasm", "worker", "wasm", "weights-gray"];
 
   /* What a lab has and how it begins. parts: groups of controls, and "squares", a line with mean squared differences; sigma: of the
      noise; told: the σ that the network is told, null for the truth; left and right: layers of the wipe; ask: words of the button. */
   const WHOLE = {
-    parts: ["size", "network", "second", "save", "paint"], sigma: 25, told: null, left: "noisy", right: "denoised",
+    parts: ["size", "network", "second", "save", "paint", "backend"], sigma: 25, told: null, left: "noisy", right: "denoised",
     ask: "Run the network here",
   };
 
@@ -287,6 +289,7 @@ const noiseLabState = (() => {
     const left = choice(LAYERS), right = choice(LAYERS);
     const wipe = made("input", {type: "range", min: 0, max: 100, value: 50, autocomplete: "off"});
     const save = made("button", {type: "button"}, "Save the right picture");
+    const wish = choice(WISHES);
     const about = made("p", {class: "noise-lab-about"}), squares = made("p", {class: "noise-lab-squares"});
     const captions = made("div", {class: "lab-titles"});
     const progress = made("progress", {"aria-label": "tiles denoised", max: 1, value: 0});
@@ -322,7 +325,8 @@ const noiseLabState = (() => {
       made("div", {class: "lab-controls"},
         labelled("Left", left), labelled("Wipe", wipe), labelled("Right", right), ...only("save", save)),
       about, ...only("squares", squares), captions, view, working,
-      ...only("paint", made("fieldset", {class: "lab-controls"}, made("legend", {}, "Dragging on the photo"), ...drags), painting));
+      ...only("paint", made("fieldset", {class: "lab-controls"}, made("legend", {}, "Dragging on the photo"), ...drags), painting),
+      ...only("backend", made("div", {class: "lab-controls"}, labelled("Computed by", wish))));
 
     // --- photos -----------------------------------------------------------------------------------------------------------
 
@@ -449,6 +453,17 @@ const noiseLabState = (() => {
     }));
     stopButton.addEventListener("click", () => (busy ? stop(owner) : run()));
 
+    wish.addEventListener("change", async () => {
+      const asked = wish.value;
+      if (asked === "webgl") say("Trying WebGL …");
+      const why = await prefer(asked);
+      if (wish.value !== asked) return;
+      if (asked === "webgl" && why) {
+        wish.value = "wasm";
+        say(`WebGL cannot be used: ${why}. WebAssembly goes on.`);
+      } else renew(sides); // so that one sees how long it takes
+    });
+
     // --- painting ---------------------------------------------------------------------------------------------------------
 
     const cursor = {x: 0.5, y: 0.5}; // of the brush, as shares of the picture
@@ -544,7 +559,7 @@ const noiseLabState = (() => {
       const [photograph] = await Promise.all([embedded("camera"), network("gray", progressed)]);
       if (stored) stored.hidden = true;
       live.hidden = false;
-      shown.textContent = "Shown: what FFDNet computes in this browser, by WebAssembly.";
+      watch((backend) => { shown.textContent = `Shown: what FFDNet computes in this browser, ${BACKENDS[backend]}.`; });
       photos.value = "camera";
       choose(photograph);
       sigma.element.querySelector("input").focus();

@@ -1,22 +1,27 @@
-/* FFDNet, and the embedder of the gallery, on one thread beside the page, by TensorFlow.js on WebAssembly, from the weights files that
-   the course ships.
+/* FFDNet, and the embedder of the gallery, on one thread beside the page, by TensorFlow.js, from the weights files that the course
+   ships. The page puts one backend of TensorFlow.js before this script: WebAssembly or WebGL.
 
-   Messages in:  {kind: "start", wasm}                                        bytes of the WebAssembly module
+   Messages in:  {kind: "start", backend: "wasm", wasm}                       bytes of the WebAssembly module
+                 {kind: "start", backend: "webgl"}
                  {kind: "network", name, weights}                             bytes of a safetensors file
                  {kind: "denoise", id, name, noisy, map, width, height, side} noisy (C, H, W) and map (H, W), both on the [0, 1] scale;
                                                                               side of the tiles, even. A network of one channel
                                                                               takes the C planes for C images
                  {kind: "stop"}
                  {kind: "embed", id, name, image, width, height}              image (H, W) on the [0, 1] scale
+                 {kind: "offers", id, software}                               is there WebGL 2, and unless software will do, of a card?
+                 {kind: "prove", weights, denoised, …}                        … of "denoise"; compare with what another backend made
    Messages out: {kind: "started"}, {kind: "network", name, channels, depth}, {kind: "failed", id, message},
                  {kind: "tile", id, left, top, width, height, part, done, total}, {kind: "done" | "stopped", id, milliseconds, tiles},
-                 {kind: "network", name, length}, {kind: "embedded", id, vector}
+                 {kind: "network", name, length}, {kind: "embedded", id, vector}, {kind: "offers", id, offered},
+                 {kind: "proven", difference, milliseconds}, {kind: "lost"}: WebGL is gone, and with it all jobs
 
    Images are tiled as course_lib.denoising.common.in_tiles does: every tile is cut out with all the pixels that its result depends on,
    and ends at the rim of the image where that does. The result is that of the whole image but for rounding. */
 "use strict";
 
 const networks = new Map();
+let lost = () => false; // has the backend no device any more?
 let wanted = null; // number of the job that is wanted; a job that is not gives up between two tiles
 
 const fromHalf = (half) => {
@@ -108,6 +113,7 @@ const restored = async ({layers, channels}, noisy, map, width, height) => {
     x, filter: kernel, bias, strides: 1, pad: "same", activation: number < layers.length - 1 ? "relu" : "linear",
   }), tf.tensor4d(input, [images, down, across, inputs])));
   const values = await output.data();
+  if (lost()) throw new Error("the graphics card was lost"); // then the values are zeros
   output.dispose();
   const result = new Float32Array(noisy.length);
   for (let n = 0, i = 0; n < images; n++) {
@@ -170,7 +176,10 @@ const denoise = async ({id, name, noisy, map, width, height, side}) => {
   postMessage({kind: "done", id, milliseconds, tiles: done});
 };
 
-const start = async (wasm) => {
+/* The backends by name, and how each of them starts. */
+const BACKENDS = {};
+
+BACKENDS.wasm = async ({wasm}) => {
   tf.env().set("WASM_HAS_MULTITHREAD_SUPPORT", false); // threads need headers that a plain server does not send
   if (!(await tf.env().getAsync("WASM_HAS_SIMD_SUPPORT"))) throw new Error("the WebAssembly of this browser lacks SIMD");
   const address = URL.createObjectURL(new Blob([wasm], {type: "application/wasm"}));
@@ -181,10 +190,47 @@ const start = async (wasm) => {
   URL.revokeObjectURL(address);
 };
 
+BACKENDS.webgl = async () => {
+  tf.env().set("SOFTWARE_WEBGL_ENABLED", true); // the page has decided whether it takes that
+  tf.env().set("WEBGL_USE_SHAPES_UNIFORMS", true); // tiles of another size need no other shaders
+  tf.env().set("WEBGL_DELETE_TEXTURE_THRESHOLD", 2 ** 28); // bytes; by default none is ever freed
+  if (!(await tf.setBackend("webgl"))) throw new Error("WebGL could not be started");
+  await tf.ready();
+  if (tf.env().get("WEBGL_VERSION") !== 2) throw new Error("WebGL 2 could not be started");
+  const {gl} = tf.backend().gpgpu;
+  gl.canvas.addEventListener("webglcontextlost", () => postMessage({kind: "lost"})); // a job would wait for ever
+  lost = () => gl.isContextLost();
+};
+
+/* Can a worker of this browser have WebGL 2; unless software will do, that of a graphics card? */
+const offered = (software) => {
+  if (typeof OffscreenCanvas !== "function") return false;
+  const gl = new OffscreenCanvas(1, 1).getContext("webgl2", {failIfMajorPerformanceCaveat: !software});
+  if (!gl) return false;
+  const name = gl.getExtension("WEBGL_debug_renderer_info")?.UNMASKED_RENDERER_WEBGL ?? gl.RENDERER;
+  const card = !/swiftshader|llvmpipe|softpipe|software|basic render/i.test(gl.getParameter(name));
+  gl.getExtension("WEBGL_lose_context")?.loseContext(); // a browser has a few only
+  return card || software;
+};
+
+/* The largest difference from what another backend made of planes with even sides, and the time of the second run: the first one
+   compiles shaders. */
+const prove = async ({name, weights, noisy, map, width, height, denoised}) => {
+  networks.set(name, makeNetwork(readLayers(weights)));
+  let found, milliseconds;
+  for (let run = 0; run < 2; run++) {
+    const began = performance.now();
+    found = await restored(networks.get(name), noisy, map, width, height);
+    milliseconds = performance.now() - began;
+  }
+  const difference = found.reduce((worst, value, i) => Math.max(worst, Math.abs(value - denoised[i])), 0);
+  postMessage({kind: "proven", difference, milliseconds});
+};
+
 onmessage = async ({data}) => {
   try {
     if (data.kind === "start") {
-      await start(data.wasm);
+      await BACKENDS[data.backend](data);
       postMessage({kind: "started"});
     } else if (data.kind === "network") {
       const layers = readLayers(data.weights), embeds = layers.some(({slope}) => slope);
@@ -195,6 +241,10 @@ onmessage = async ({data}) => {
       if (!networks.get(data.name)?.length) throw new Error(`the embedder ${data.name} is not loaded`);
       const vector = await embedded(networks.get(data.name), data.image, data.width, data.height);
       postMessage({kind: "embedded", id: data.id, vector});
+    } else if (data.kind === "offers") {
+      postMessage({kind: "offers", id: data.id, offered: offered(data.software)});
+    } else if (data.kind === "prove") {
+      await prove(data);
     } else if (data.kind === "denoise") {
       wanted = data.id;
       await denoise(data);
