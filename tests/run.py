@@ -25,7 +25,7 @@ ONE_THREAD = {"OMP_NUM_THREADS": "1"}
 EMBEDDED = {"COURSE_DATA": None, "COURSE_PRESET": None, "COURSE_SEED": None, "MPLBACKEND": "agg"}
 PYTEST = [sys.executable, "-m", "pytest", "-q", "-rs", "--durations=5"]
 TOGETHER = [*PYTEST, "-n", str(WORKERS), "--dist"]
-BROWSER = ("widgets", "noise_lab", "gallery_lab", "site", "reach", "slides", "pdf", "lab")
+BROWSER = ("widgets", "noise_lab", "webgl", "gallery_lab", "site", "reach", "slides", "pdf", "lab")
 PARTS = {
     "style": ([sys.executable, "-m", "ruff", "check", "."], {}),
     "library": (
