@@ -7,6 +7,7 @@ import re
 import signal
 import threading
 import time
+from collections.abc import Collection
 
 UNITS = {"h": 3600, "m": 60, "s": 1}
 
@@ -32,6 +33,16 @@ def words(duration: float) -> str:
         return f"{duration:.0f} s"
     minutes = round(duration / 60)
     return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def span(durations: Collection[float]) -> str:
+    """The shortest and the longest of some durations in seconds, once where they read the same: ``6–9 min``, ``50 min – 1 h 10 min``."""
+    first, last = (words(end) for end in (min(durations), max(durations)))
+    if first == last:
+        return last
+    if {first.count(" "), last.count(" ")} == {1} and first.split()[1] == last.split()[1]:  # one unit is enough
+        return f"{first.split()[0]}–{last}"
+    return f"{first} – {last}"
 
 
 class Stopwatch:

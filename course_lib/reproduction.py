@@ -12,7 +12,7 @@ import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from course_lib import plots, project, recipes, reported, results
+from course_lib import clock, plots, project, recipes, reported, results
 from course_lib.recipes.base import Recipe
 
 DATA = {"bsd68": "BSD68", "cbsd68": "CBSD68", "set12": "Set12", "set5": "Set5", "cc15": "CC15", "faces": "ORL faces",
@@ -73,13 +73,12 @@ class Row:
 
     @property
     def trained(self) -> str:
-        """For how many hours, and by which preset."""
+        """For how long, and by which preset: ``6–9 min (laptop)``."""
         found = {}
         for recipe in dict.fromkeys(entry.recipe for entry in self.cells.values() if entry.recorded is not None):
             record = results.read(recipe)
-            found.setdefault(record["about"]["preset"], []).append(record["seconds"] / 3600)
-        spans = {preset: f"{min(hours):.1f}" + (f"–{max(hours):.1f}" if len(hours) > 1 else "") for preset, hours in found.items()}
-        return ", ".join(f"{span} h ({preset})" for preset, span in spans.items()) or "–"
+            found.setdefault(record["about"]["preset"], []).append(record["seconds"])
+        return ", ".join(f"{clock.span(seconds)} ({preset})" for preset, seconds in found.items()) or "–"
 
 
 def condition(entry: results.Comparison) -> str:
@@ -170,8 +169,9 @@ def overview(names: list[str] | None = None) -> Page:
     missing = dict.fromkeys(entry.recipe for entry in found if entry.recorded is None)
     parts = [legend(units), *(_section(title, rows) for title, rows in sections(names).items())]
     if missing:
-        named = ", ".join(html.escape(recipes.named(recipe).title) for recipe in missing)
-        parts.append(f"<p>Not run yet: {named}. <code>course reproduce --what {' '.join(missing)}</code> does it.</p>")
+        named = "".join(f"<li>{html.escape(recipes.named(recipe).title)}</li>" for recipe in missing)
+        parts.append(f'<p>Not run yet:</p><ul style="columns:24em">{named}</ul>')
+        parts.append(f"<p><code>course reproduce --what {' '.join(missing)}</code> runs them.</p>")
     return Page("\n".join(parts), f"{len(found)} published figures, {sum(e.recorded is not None for e in found)} beside one of ours.")
 
 
@@ -220,10 +220,10 @@ def runs():
         seeds = len(record["seed"]) if isinstance(record["seed"], list) else 1
         share = record["steps"] * settings["batch_size"] / seeds / recipes.budget(_full(found, preset))
         rows.append([
-            found.title, preset, f"{record['steps']:,} × {settings['batch_size']}", f"{share:.1%}", f"{record['seconds'] / 3600:.2f}",
+            found.title, preset, f"{record['steps']:,} × {settings['batch_size']}", f"{share:.1%}", clock.words(record["seconds"]),
             record["device"], record["precision"], record.get("note") or "–",
         ])  # fmt: skip
-    return plots.table(["network", "preset", "steps × batch", "of the paper's budget", "hours", "device", "precision", "note"], rows)
+    return plots.table(["network", "preset", "steps × batch", "of the paper's budget", "time", "device", "precision", "note"], rows)
 
 
 def _full(recipe: Recipe, preset: str):

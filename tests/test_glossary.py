@@ -24,6 +24,22 @@ def test_every_chapter_is_named(page):
     assert linked == set(pages.chapters()) - untold
 
 
+def test_no_formula_is_the_answer_of_an_exercise():
+    """A row that leads to the exercises of a chapter has what their texts say, not what readers shall find."""
+    sheet = (pages.BOOK / "formulas.md").read_text(encoding="utf-8")
+    rows = re.findall(r"\]\((\d\d_\w+)\.ipynb#exercises\)(.*)", sheet)
+    assert rows
+    for name, row in rows:
+        text = (pages.BOOK / f"{name}.md").read_text(encoding="utf-8")
+        asked = plain("".join(re.findall(r"```\{exercise\}.*?```", text, re.S)))
+        assert all(plain(formula) in asked for formula in re.findall(r"\$(.*?)\$", row)), row
+
+
+def plain(formula: str) -> str:
+    """A formula without what only spaces it."""
+    return re.sub(r"\\[,;!]|\s", "", formula)
+
+
 @pytest.mark.parametrize(
     ("term", "text", "found"),
     [

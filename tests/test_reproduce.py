@@ -92,6 +92,17 @@ def test_durations_in_words(seconds, text):
     assert clock.words(seconds) == text
 
 
+@pytest.mark.parametrize(
+    ("durations", "text"),
+    [
+        ([400], "7 min"), ([361, 359], "6 min"), ([540, 360, 400], "6–9 min"), ([50, 59], "50–59 s"), ([50, 90], "50 s – 2 min"),
+        ([3000, 4200], "50 min – 1 h 10 min"), ([4200, 7800], "1 h 10 min – 2 h 10 min"),
+    ],
+)  # fmt: skip
+def test_a_span_of_durations_in_words(durations, text):
+    assert clock.span(durations) == text
+
+
 HELD = """
 import os, signal, sys, time
 from course_lib.clock import Stopwatch

@@ -8,7 +8,7 @@ import pytest
 
 import bench
 import course_lib
-from course_lib import recipes, reproduction, results
+from course_lib import clock, recipes, reproduction, results
 
 REPOSITORY = Path(course_lib.__file__).resolve().parents[1]
 
@@ -70,8 +70,7 @@ def test_networks_of_one_sigma_each_share_a_row(home):
     assert list(first.cells) == ["σ = 15", "σ = 25", "σ = 50"] and first.cells["σ = 25"].recipe == "dncnn_s"
     assert [(row.network, row.data) for row in others] == [("DnCNN-S", "Set12"), ("DnCNN-3", "BSD68")]
     record = results.read("dncnn_s")
-    hours, preset = record["seconds"] / 3600, record["about"]["preset"]
-    assert first.trained == f"{hours:.1f} h ({preset})", "of the only one that is recorded"
+    assert first.trained == f"{clock.words(record['seconds'])} ({record['about']['preset']})", "of the only one that is recorded"
 
 
 def test_the_table_is_for_a_person(home):
@@ -82,6 +81,13 @@ def test_the_table_is_for_a_person(home):
     assert not [key for key in raw if f">{key}<" in table or f"{key} " in table]
     for text in (reproduction.runs().data, reproduction.several_seeds().data):
         assert "`" not in text and "_" not in text.replace("_shot", "") or "CPU" in text
+
+
+def test_what_was_not_run_is_a_list(home):
+    content = reproduction.overview().content
+    missing = {e.recipe for e in reproduction.entries() if e.recorded is None}
+    _, _, end = content.partition("Not run yet")
+    assert end.count("<li>") == len(missing) > 40 and "<li>MNIST, noisy images only</li>" in end
 
 
 @pytest.mark.parametrize(
