@@ -29,7 +29,7 @@ Muon, 0.02, and 0.003 for the rest   29.96, 29.86, 29.38  10.61, 30.17, 25.30
 Muon, 0.005, and 0.001 for the rest  29.62, 30.04, 29.81  29.88, 30.35, 30.02
 ===================================  ===================  ===================
 
-Patches of 128×128, a quarter as many, are no better at the lower rate (29.94 dB, seed 0), and Adam at 0.001 stays behind (28.25 dB, seed 0).
+Patches of 128×128, half as many, are no better at the lower rate (29.94 dB, seed 0), and Adam at 0.001 stays behind (28.25 dB, seed 0).
 The half-plane network, with as many poolings, has no such preset yet: after 200 steps on such patches it lags behind on whole photographs, too.
 """
 
