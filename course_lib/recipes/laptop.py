@@ -22,23 +22,6 @@ The U-Net of Noise2Noise has five poolings: its innermost images have 2×2 pixel
 patches, and may fail on whole photographs, which have more pixels there. Lower ones mend it. After 400 steps of 8 patches, seeds 0, 1 and
 2, PSNR of three embedded photographs in colour at σ = 25, cut into 64×64 and in one piece:
 
-===================================  =========  =========
-\                                                           Set12      BSD68
-==========================================================  =========  =========
-batch normalisation, He's start, AdamW                      25.26 dB   25.62 dB
-batch normalisation, He's start, Muon                       29.25 dB   28.41 dB
-no normalisation, centred orthogonal start, AdamW           29.06 dB   28.27 dB
-no normalisation, centred orthogonal start, Muon            29.85 dB   28.77 dB
-==========================================================  =========  =========
-
-The networks that see no clean image keep their start. The U-Net of Noise2Void after 250 steps of 8 patches, one seed, on the embedded
-photographs: Adam 27.55 dB, Muon at the rate above 27.69, at twice that rate, and three times that of the rest, 27.84. For dilated blind
-spots and AP-BSN these settings are not measured yet.
-
-The U-Net of Noise2Noise has five poolings: its innermost images have 2×2 pixels where patches have 64×64. At the rates above it fits patches
-and may fail on whole photographs, which have more pixels there. A lower rate mends it. After 400 steps of 8 patches, seeds 0, 1 and 2, PSNR of
-three embedded photographs in colour at σ = 25, cut into 64×64 and in one piece:
-
 ===================================  ===================  ===================
 \                                    cut                  in one piece
 ===================================  ===================  ===================
@@ -46,8 +29,8 @@ Muon, 0.02, and 0.003 for the rest   29.96, 29.86, 29.38  10.61, 30.17, 25.30
 Muon, 0.005, and 0.001 for the rest  29.62, 30.04, 29.81  29.88, 30.35, 30.02
 ===================================  ===================  ===================
 
-Patches of 128×128, half as many, are no better at the lower rate (29.94 dB, seed 0), and Adam at 0.001 stays behind (28.25 dB, seed 0).
-The half-plane network, with as many poolings, has no such preset yet: after 200 steps on such patches whole photographs lag behind too.
+Patches of 128×128, half as many, are no better at the lower rate (29.94 dB, seed 0), and Adam at 0.001 stays behind (28.25 dB, seed
+0). The half-plane network, with as many poolings, has no such preset yet: after 200 steps on such patches whole photographs lag behind too.
 """
 
 from __future__ import annotations
