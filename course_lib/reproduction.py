@@ -73,7 +73,7 @@ class Row:
 
     @property
     def trained(self) -> str:
-        """For how long, and by which preset: ``6–9 min (laptop)``."""
+        """For how long, and by which preset, such as ``6–9 min (laptop)``."""
         found = {}
         for recipe in dict.fromkeys(entry.recipe for entry in self.cells.values() if entry.recorded is not None):
             record = results.read(recipe)
