@@ -651,7 +651,8 @@ def test_without_what_it_needs_the_stored_pictures_serve(change, address, chrome
         page.on("pageerror", lambda error: errors.append(error.message))
         page.goto(f"{address}/page.html")
         assert page.locator(SHOWN).inner_text() == f"Shown: stored pictures of chapter 9. The network cannot run here: {HINDERED[change]}."
-        assert page.locator(".stored-lab canvas").is_visible() and page.locator(BEGIN).count() == 0 and errors == []
+        page.locator(".stored-lab canvas").wait_for()  # its pictures are unpacked first
+        assert page.locator(BEGIN).count() == 0 and errors == []
     finally:
         context.close()
 
@@ -665,7 +666,8 @@ def test_a_site_built_without_network_says_so(site, chrome, tmp_path):
             (tmp_path / "lab" / file.name).write_bytes(file.read_bytes().replace(b'"missing": false', b'"missing": true'))
     with visited(chrome, f"{tmp_path.as_uri()}/page.html", tmp_path) as page:
         assert "this copy of the site was built without network, so that it lacks TensorFlow.js." in page.locator(SHOWN).inner_text()
-        assert page.locator(".stored-lab canvas").is_visible() and page.locator(BEGIN).count() == 0
+        page.locator(".stored-lab canvas").wait_for()
+        assert page.locator(BEGIN).count() == 0
 
 
 def test_a_connection_that_fails_leaves_the_stored_pictures_and_another_try(site, chrome):
@@ -677,7 +679,7 @@ def test_a_connection_that_fails_leaves_the_stored_pictures_and_another_try(site
             page.locator(BEGIN).click()
             page.wait_for_function("place => document.querySelector(place).textContent === 'Try again'", arg=BEGIN)
             assert "The network cannot run here: the file lab/wasm.js could not be loaded." in page.locator(SHOWN).inner_text()
-            assert page.locator(".stored-lab canvas").is_visible()
+            page.locator(".stored-lab canvas").wait_for()
             page.locator(BEGIN).click()
             settled(page)
         finally:
@@ -687,7 +689,7 @@ def test_a_connection_that_fails_leaves_the_stored_pictures_and_another_try(site
 def test_without_javascript_the_page_says_what_it_shows(site, chrome, tmp_path):
     with visited(chrome, f"{site.as_uri()}/page.html", tmp_path, java_script_enabled=False) as page:
         assert page.locator(SHOWN).inner_text() == "Shown: stored pictures of chapter 9. The network needs JavaScript."
-        assert page.locator(".stored-lab img").is_visible()
+        page.locator(".stored-lab img").wait_for()
         assert page.locator("#noise-lab").locator("input, select, button, canvas").count() == 0
 
 
