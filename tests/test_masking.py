@@ -154,7 +154,7 @@ def test_integer_images():
 
 
 def test_much_faster_than_a_loop_over_pixels():
-    """About fifteen times on a quiet machine; what is asserted holds on a busy one too."""
+    """Twenty-one times on a quiet core; what is asserted holds on a busy one too."""
     images = torch.rand(32, 1, 64, 64, generator=seeded())
     rng = np.random.default_rng(0)
 

@@ -80,7 +80,7 @@ def test_normalised_tiles():
 
 @pytest.mark.parametrize("method", [patch_position, jigsaw])
 def test_batches_of_tiles_are_faster_than_a_loop(method):
-    """Ten times and more on a quiet machine; what is asserted holds on a busy one too."""
+    """About ten times on a quiet core; what is asserted holds on a busy one too."""
     found = drawn(64, side=32)
     settings = method.Settings(batch_size=64, colour="kept", **({"gray": 0.0} if method is jigsaw else {}))
     pool = method.prepare(found, settings)
@@ -338,7 +338,7 @@ def test_two_views_of_each_image():
 
 
 def test_batches_of_views_are_faster_than_a_loop():
-    """Against torchvision, image by image: ten times and more on a quiet machine."""
+    """Against torchvision, image by image: about eleven times on a quiet core."""
     from torchvision.transforms import v2
 
     found = drawn(64, side=32)
