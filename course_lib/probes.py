@@ -159,7 +159,7 @@ def step(
 
 
 @torch.no_grad()
-def outputs(model: nn.Module, images: Tensor, *, at_once: int = 500) -> Tensor:
+def outputs(model: nn.Module, images: Tensor, *, at_once: int = 100) -> Tensor:
     """What ``model`` gives for uint8 images ``(N, C, H, W)``, ``at_once`` at a time: ``(N, …)`` float32, on its device.
 
     Raises:
@@ -192,13 +192,12 @@ def evaluate(model: nn.Module, images: Tensor, labels: Tensor, *, indices: Seque
 
 
 @torch.no_grad()
-def calibrated(network: nn.Module, images: Tensor, *, passes: int = 2, at_once: int = 500) -> nn.Module:
+def calibrated(network: nn.Module, images: Tensor, *, at_once: int = 500) -> nn.Module:
     """``network`` with the batch statistics of images, which an untrained one needs: its initial ones make normalisation a near no-op.
 
     Args:
         network: changed in place, and left in evaluation mode.
         images: uint8 ``(N, C, H, W)``.
-        passes: how many times all of them go through.
         at_once: images in one batch.
     """
     normal = [layer for layer in network.modules() if isinstance(layer, nn.modules.batchnorm._BatchNorm)]
@@ -208,9 +207,8 @@ def calibrated(network: nn.Module, images: Tensor, *, passes: int = 2, at_once: 
         layer.momentum = None  # the plain mean over all batches
     weight = next(network.parameters(), torch.zeros(()))
     network.train()
-    for _ in range(passes):
-        for part in images.split(at_once):
-            network(to_float(part.to(weight.device)))
+    for part in images.split(at_once):  # once: each batch is normalised by its own statistics, which a second time are the same
+        network(to_float(part.to(weight.device)))
     for layer, momentum in zip(normal, before, strict=True):
         layer.momentum = momentum
     return network.eval()

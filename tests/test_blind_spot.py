@@ -177,3 +177,12 @@ def test_compile(kind):
 def test_networks_that_there_are_not(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_deep_network_starts_on_the_scale_of_its_image(seed):
+    """Modules with weights of variance 2 / inputs throughout triple what they get: nine of them begin at a hundred times the image."""
+    noisy = torch.rand(1, 1, 48, 48, generator=seeded(seed))
+    for modules in (1, 9):
+        with torch.no_grad():
+            assert 0.01 < Dilated(width=64, modules=modules, channels=1, seed=seed)(noisy).square().mean().sqrt() < 3

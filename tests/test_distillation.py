@@ -320,15 +320,17 @@ def test_from_teachers_to_records(digits):
     changes = {"blocks": "1", "width": "4", "steps": "2", "batch_size": "8", "precision": "32-true"}
     with pytest.raises(RecordError, match='the weights of cifar_clean, preset "quick", are needed and not recorded'):
         runs.train_seeds("student_of_clean", "quick", (0, 1), changes=changes, folder=digits)
+    made = {}
     for recipe in ("cifar_clean", "cifar_noise_only", *RECIPES):
         files = runs.train_seeds(recipe, "quick", (0, 1), changes=changes, folder=digits)
         written = recording.record(recipe, "quick", files, note="a test")
+        made[recipe], _ = runs.from_checkpoint(recipe, "quick", files[0])
         measured = list(written["metrics"]["digits_on_photos"])
         assert measured[:3] == ["accuracy", "accuracy_12.75", "accuracy_25.5"] and measured[-1].startswith("accuracy_")
-    clean, noisy = (runs.shipped(f"student_of_{kind}", "quick") for kind in ("clean", "noisy"))
+    clean, noisy = runs.shipped("student_of_clean", "quick"), made["student_of_noisy"]
     for model, name in ((clean, "cifar_clean"), (noisy, "cifar_noise_only")):
         theirs = runs.shipped(name, "quick").state_dict()
         assert all(torch.equal(tensor, theirs[key]) for key, tensor in model.teacher.network.state_dict().items())
         assert results.read(name, "quick")["weights"]["sha256"] in str(results.read(
             "student_of_clean" if name == "cifar_clean" else "student_of_noisy", "quick")["about"]["needs"])  # fmt: skip
-    assert runs.shipped("student_alone", "quick").teacher is None
+    assert made["student_alone"].teacher is None

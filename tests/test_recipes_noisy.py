@@ -108,16 +108,17 @@ def test_from_training_to_record(drawn):
 
 
 def test_joint_training_goes_on_from_a_denoiser_and_through_a_classifier(drawn):
-    changes = {"blocks": "1", "width": "4", "steps": "2", "batch_size": "8", "precision": "32-true"}
+    changes, made = {"blocks": "1", "width": "4", "steps": "2", "batch_size": "8", "precision": "32-true"}, {}
     for recipe in ("cifar_clean", "joint_image", "joint_label", "joint_retrained"):
         small = changes if recipe == "cifar_clean" else {**changes, "denoiser_width": "4"}
         files = runs.train_seeds(recipe, "quick", (0, 1), changes=small, folder=drawn)
         written = recording.record(recipe, "quick", files, note="a test")
+        made[recipe], _ = runs.from_checkpoint(recipe, "quick", files[0])
     assert set(written["about"]["needs"]) == {"denoiser"}
     by_label = results.read("joint_label", "quick")
     assert set(by_label["about"]["needs"]) == {"classifier", "start"}
     assert list(by_label["metrics"]["digits_on_photos"])[::6] == ["accuracy_12.75", "psnr_12.75"]
-    image, label, anew = (runs.shipped(recipe, "quick") for recipe in ("joint_image", "joint_label", "joint_retrained"))
+    image, label, anew = runs.shipped("joint_image", "quick"), made["joint_label"], made["joint_retrained"]
     clean = runs.shipped("cifar_clean", "quick").state_dict()
     assert all(torch.equal(tensor, clean[name]) for name, tensor in image.classifier.network.state_dict().items())
     kept = image.denoiser.state_dict()

@@ -41,7 +41,7 @@ def probe(settings: ProbeSettings, *, trunk: Frozen, seed: int = 0) -> probes.Pr
 
 
 @torch.no_grad()
-def features(network: nin.Trunk, images: Tensor, blocks: Sequence[int], *, at_once: int = 500) -> dict[int, Tensor]:
+def features(network: nin.Trunk, images: Tensor, blocks: Sequence[int], *, at_once: int = 100) -> dict[int, Tensor]:
     """Features of some blocks, averaged over 4×4 parts of the image: of each ``(N, d)`` float32, on the CPU.
 
     Args:

@@ -25,8 +25,13 @@ CONDITIONS: dict[str, Measure] = {
 PLAIN = {name: value for name, value in QUICK.items() if not name.startswith("weight_pivot")}
 
 
-def student(title: str, teacher: str = "", *, method: ModuleType = student_teacher, longer: int = 1, **changes) -> Recipe:
-    """A student of the ``clean`` or the ``noisy`` teacher, or of none; ``longer`` is by how much its training is."""
+def student(
+    title: str, teacher: str = "", *, method: ModuleType = student_teacher, longer: int = 1, shown: bool = False, **changes
+) -> Recipe:
+    """A student of the ``clean`` or the ``noisy`` teacher, or of none.
+
+    ``longer`` is by how much its training is. A student that the chapter has ``shown`` comes with weights, on digits.
+    """
     presets = {}
     for name, on in DATA.items():
         own = dict(changes) if teacher else {"weight_teacher": 0.0}
@@ -35,14 +40,14 @@ def student(title: str, teacher: str = "", *, method: ModuleType = student_teach
             settings = method.Settings(**{**vars(settings), "steps": longer * settings.steps})
         needs = {"teacher": Source(recipe=TEACHERS[teacher], preset=name)} if teacher else {}
         tests = {on: Labelled(metrics=CONDITIONS)}
-        presets[name] = Preset(settings=settings, data=labelled(on), tests=tests, needs=needs, ships=name == "quick")
+        presets[name] = Preset(settings=settings, data=labelled(on), tests=tests, needs=needs, ships=shown and name == "quick")
     return Recipe(title=title, chapter="17_distillation", method=method, network=method.Student, presets=presets, seeds=3)
 
 
 RECIPES: dict[str, Recipe] = {
     "student_alone": student("Student alone: noisy images only"),
     "student_alone_longer": student("Student alone, twice as long: as many steps as teacher and student together", longer=2),
-    "student_of_clean": student("Student-teacher learning: features of a clean teacher", "clean"),
+    "student_of_clean": student("Student-teacher learning: features of a clean teacher", "clean", shown=True),
     "student_of_noisy": student("Self-distillation: features of a noisy teacher, the same noise", "noisy", teacher_reads="same"),
     "student_of_noisy_fresh": student("Self-distillation, fresh noise: features of a noisy teacher", "noisy", teacher_reads="fresh"),
     "student_of_logits": student(

@@ -218,8 +218,8 @@ def joint(title: str, *, start: str = "", **changes) -> Recipe:
         elif start:
             needs["start"] = Source(recipe=start, preset=preset_name, part="denoiser")
         tests = {on: Labelled(metrics=JOINT_CONDITIONS)}
-        # of the large ones only those come with weights that others start from
-        ships = preset_name == "quick" or not (start or classifier or changes.get("target"))
+        # only those come with weights that others start from, or that the chapter shows
+        ships = not (start or classifier) and (preset_name == "quick" or not changes.get("target"))
         presets[preset_name] = Preset(settings=settings, data=labelled(on), tests=tests, needs=needs, ships=ships)
     return Recipe(
         title=f"Joint training: {title}",

@@ -24,6 +24,7 @@ network are those of W. Lee, S. Son, K. M. Lee, *AP-BSN*, CVPR 2022, arXiv:2203.
 
 from __future__ import annotations
 
+import math
 from typing import ClassVar
 
 import torch
@@ -136,6 +137,10 @@ class Dilated(BlindSpot):
         half = width // 2
         self.tail = nn.Sequential(*one(2 * width, width), *one(width, half), *one(half, half), nn.Conv2d(half, outputs or channels, 1))
         self._start(seed)
+        with torch.no_grad():
+            for module in self.modules():
+                if isinstance(module, _Residual):  # all of them together add about as much as came in; else each would triple it
+                    module.layers[-1].weight.div_(math.sqrt(2 * modules))
 
     def forward(self, noisy: Tensor) -> Tensor:
         """The estimate ``(B, outputs, H, W)`` of each pixel from the others, in the type of the weights."""
