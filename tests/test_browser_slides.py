@@ -86,12 +86,12 @@ def test_a_slider_changes_the_picture_and_keeps_its_arrows(deck):
 
 
 def test_formulas_are_drawn_and_everything_fits(deck):
-    assert deck.locator("mjx-container svg").count() > 20 and deck.locator("mjx-merror").count() == 0
+    assert deck.locator(".katex-html").count() > 20 and deck.locator(".katex-error").count() == 0
     assert not re.search(r"\\[(\[]", deck.evaluate("document.getElementById('stage').innerText"))
     assert deck.locator(".overflows").count() == 0
     outside = """() => [...document.querySelectorAll('.slide .body')].filter(body => {
         const frame = body.getBoundingClientRect();
-        return [...body.querySelectorAll('img.figure, table, .lab-live, mjx-container, p, li')].some(part => {
+        return [...body.querySelectorAll('img.figure, table, .lab-live, .katex-html, p, li')].some(part => {
             const box = part.getBoundingClientRect();
             return box.width && (box.bottom > frame.bottom + 2 || box.right > frame.right + 2);
         });

@@ -72,7 +72,7 @@ def test_a_deck_carries_all_it_needs(tmp_path):
         text = (tmp_path / f"{name}.html").read_text(encoding="utf-8")
         assert count == len(slides.slides_of(pages.read(name), name)) > 10
         assert all(address.startswith("data:") for address in References(text).found)
-    assert "MathJax" in (tmp_path / "12_noise2noise.html").read_text(encoding="utf-8")
+    assert "katex.render" in (tmp_path / "12_noise2noise.html").read_text(encoding="utf-8")
     assert re.findall(r'href="([\w.]+)"', (tmp_path / "index.html").read_text(encoding="utf-8")) == [f"{name}.html" for name in counts]
 
 

@@ -20,7 +20,6 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 SITE = ROOT / "_build" / "html"
 STYLE = Path(__file__).resolve().parent / "print.css"
-MATHJAX = Path(__file__).resolve().parent / "deck" / "mathjax" / "tex-svg.mjs"  # that of the slides
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 LEFT_OUT = ("index", "noise_lab", "gallery_lab", "lecturers", "quiz")
 PATIENCE = 600_000  # milliseconds for the formulas of the whole book, and for printing it
@@ -111,11 +110,11 @@ def compose(site: Path, wanted: Sequence[Part], title: str, author: str) -> str:
         body.append(f'<section class="page" id="solutions"><h1 class="part">Solutions</h1>{"".join(solutions)}</section>')
         contents.append(entry("solutions", "Solutions"))
     styles = [(site / "_static" / "pygments.css").read_text(encoding="utf-8"), STYLE.read_text(encoding="utf-8")]
-    mathjax = MATHJAX.as_uri()
-    processed = '{"options": {"enableMenu": false, "processHtmlClass": "tex2jax_process|mathjax_process|math|output_area"}}'
+    katex = (site / "katex").resolve().as_uri()
     return f"""<!DOCTYPE html>
 <html lang="en"><head><meta charset="utf-8"><title>{html.escape(title)}</title><style>{"".join(styles)}</style>
-<script>window.MathJax = {processed}</script><script defer src="{mathjax}"></script></head>
+<link rel="stylesheet" href="{katex}/katex.min.css">
+<script defer src="{katex}/katex.min.js"></script><script defer src="{katex}/formulas.js"></script></head>
 <body><section class="front"><p class="title">{html.escape(title)}</p><p>{html.escape(author)}</p>
 <p>Text CC BY 4.0, code MIT. Sliders stand as their first picture, code that the website hides is left out.</p></section>
 <nav><p class="contents">Contents</p><ul>{"".join(contents)}</ul></nav>
@@ -179,7 +178,7 @@ def write(text: str, pdf: Path, playwright_browser=None) -> int:
         page = context.new_page()
         page.set_default_timeout(PATIENCE)
         page.goto(source.resolve().as_uri(), wait_until="load")
-        page.evaluate("() => window.MathJax.startup.promise")
+        page.evaluate("() => document.fonts.ready.then(() => null)")
         form = {
             "path": pdf, "format": "A4", "outline": True, "tagged": True, "print_background": True, "display_header_footer": True,
             "header_template": "<span></span>", "footer_template": FOOT,

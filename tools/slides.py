@@ -10,6 +10,7 @@ leaves its slides out, ``slide`` takes all of its words, its code where it is in
 from __future__ import annotations
 
 import argparse
+import base64
 import functools
 import html
 import re
@@ -23,7 +24,7 @@ import pages
 
 ROOT = pages.BOOK.parent
 DECK = Path(__file__).resolve().parent / "deck"
-MATHJAX = DECK / "mathjax" / "tex-svg.mjs"  # one file without fonts beside it, as a deck needs; the site has the smaller KaTeX
+KATEX = pages.BOOK / "extra" / "katex"  # that of the site
 FULL = 12.5  # lines of the largest letters that a slide holds
 ROWS = 8  # of a table on one slide; a longer one goes on on the next, with its head
 FEW = 3.7  # lines that leave room for a picture below them
@@ -68,18 +69,18 @@ class Slide:
 
 @functools.cache
 def renderer():
-    """Markdown with tables and formulas, as HTML; formulas are left to MathJax."""
+    """Markdown with tables and formulas, as HTML; formulas are left to KaTeX."""
     from markdown_it import MarkdownIt
     from mdit_py_plugins.amsmath import amsmath_plugin
     from mdit_py_plugins.dollarmath import dollarmath_plugin
 
     def formula(content, options):
         left, right = ("\\[", "\\]") if options["display_mode"] else ("\\(", "\\)")
-        return f"{left}{html.escape(content.strip(), quote=False)}{right}"
+        return f'<span class="math">{left}{html.escape(content.strip(), quote=False)}{right}</span>'
 
     made = MarkdownIt("commonmark").enable("table")
     made.use(dollarmath_plugin, renderer=formula)
-    return made.use(amsmath_plugin, renderer=lambda content: f"<div>{html.escape(content, quote=False)}</div>")
+    return made.use(amsmath_plugin, renderer=lambda content: formula(content, {"display_mode": True}))
 
 
 def as_html(markdown: str) -> str:
@@ -248,6 +249,16 @@ def script(code: str) -> str:
     return f"<script>{code}</script>"
 
 
+def with_fonts(style: str) -> str:
+    """The style of KaTeX with its fonts inside, since a deck is one file."""
+
+    def inside(found: re.Match) -> str:
+        font = base64.b64encode((KATEX / found[1]).read_bytes()).decode()
+        return f"url(data:font/woff2;base64,{font})"
+
+    return re.sub(r"url\((fonts/[\w-]+\.woff2)\)", inside, style)
+
+
 def drawn(number: int, slide: Slide) -> str:
     """One slide as HTML."""
     head = f"<h1>{inline(slide.title)}</h1>" if slide.kind == "title" else ""
@@ -265,10 +276,10 @@ def deck(notebook: dict, name: str) -> str:
     body = "\n".join(drawn(number, slide) for number, slide in enumerate(found, 1))
     read = functools.partial(Path.read_text, encoding="utf-8")
     scripts = [script(read(pages.BOOK / "_static" / "lab.js")), script(read(DECK / "deck.js"))]
-    if "\\(" in body or "\\[" in body:
-        quiet = '{"options": {"enableMenu": false}}'
-        scripts = [script(f"window.MathJax = {quiet}"), script(read(MATHJAX)), *scripts]
     style = read(pages.BOOK / "_static" / "course.css") + read(DECK / "deck.css")
+    if 'class="math"' in body:
+        scripts = [script(read(KATEX / name)) for name in ("katex.min.js", "formulas.js")] + scripts
+        style = with_fonts(read(KATEX / "katex.min.css")) + style
     title = html.escape(re.sub(r"[$*`]", "", found[0].title), quote=False)
     return PAGE.format(title=title, style=style, slides=body, scripts="\n".join(scripts))
 

@@ -26,8 +26,8 @@ const scale = () => {
 const SMALLEST = 17; // pixels of 720: smaller ones are not read from the last row
 const fit = (slide) => {
   const body = slide.querySelector(".body");
-  body.querySelectorAll("mjx-container[display]").forEach((formula) => {
-    const [needed, there] = [formula.firstElementChild.getBoundingClientRect().width, body.getBoundingClientRect().width];
+  body.querySelectorAll(".katex-display").forEach((formula) => {
+    const [needed, there] = [formula.scrollWidth, formula.clientWidth];
     if (needed > there) formula.style.fontSize = `${Math.floor((98 * there) / needed)}%`; // a long formula alone, not the words
   });
   const overflows = () => body.scrollHeight > body.clientHeight + 1 || body.scrollWidth > body.clientWidth + 1;
@@ -61,7 +61,7 @@ addEventListener("resize", scale);
 scale();
 show((Number(location.hash.slice(1)) || 1) - 1);
 addEventListener("load", async () => {
-  await window.MathJax?.startup?.promise;
+  await document.fonts.ready;
   await Promise.all([...document.images].map((image) => image.decode().catch(() => {})));
   slides.forEach(fit);
   document.body.classList.add("ready");
