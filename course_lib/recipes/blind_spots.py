@@ -24,7 +24,7 @@ QUICK_UNET = dict(**QUICK, depth=2, width=24)
 QUICK_N2V = dict(**QUICK_UNET, mask_ratio=1 / 16)  # four times the paper's, since so few steps see few masked pixels
 QUICK_BLIND = {
     "half-plane": dict(**{**QUICK, "patch_size": 32}, depth=2, width=16),
-    "dilated": dict(**{**QUICK, "patch_size": 32}, depth=3, width=24),
+    "dilated": dict(**{**QUICK, "patch_size": 32, "muon_learning_rate": 0.01}, depth=3, width=24),  # its variance may collapse at 0.02
 }
 UNET = dict(channels=1, depth=2, width=48, patch_size=64, steps=80_000, batch_size=128, learning_rate=4e-4)  # noise2void's own
 PAPER_BLIND = {
