@@ -28,12 +28,15 @@ LARGEST = 900_000  # bytes of an executed chapter
 SABOTAGE = """
 import dataclasses
 from course_lib import probes, training, weights
+from course_lib.widgets import page
 
 _fit = training.fit
 def _train_nothing(model, data, method, plan, **options):
     return _fit(model, data, method, plan if method is probes else dataclasses.replace(plan, steps=0), **options)
 training.fit = _train_nothing
 weights.load = lambda model, *args, **kwargs: model.eval()
+_html_of = page.Page.html_of
+page.Page.html_of = lambda self, frames: _html_of(dataclasses.replace(self, most_bytes=10**9), frames)  # noise takes more bytes
 """
 
 
