@@ -175,6 +175,24 @@ def test_boxes_that_make_no_sense(folder, text, message):
         imagenet.photographs(folder, "train").box(0)
 
 
+def test_a_size_of_nothing(folder):
+    boxes(folder / "Annotation" / CLASSES[0] / f"{CLASSES[0]}_0.xml", (0, 0, 0, 0), width=0, height=0)
+    with pytest.raises(data.DataError, match="says that the photograph has 0 rows and 0 columns"):
+        imagenet.photographs(folder, "train").box(0)
+
+
+def test_other_classes_to_test_on_than_to_train_on(folder):
+    (folder / "val" / CLASSES[1]).rename(folder / "val" / "n99999999")
+    with pytest.raises(data.DataError, match="must have the same classes, but only one of them has n01443537, n99999999"):
+        imagenet.photographs(folder, "val")
+
+
+def test_a_hidden_folder_is_no_class(folder):
+    photograph(folder / "train" / ".ipynb_checkpoints" / "1.JPEG", 0)
+    with pytest.raises(data.DataError, match="ipynb_checkpoints is hidden, but would count as a class"):
+        imagenet.photographs(folder, "train")
+
+
 def test_another_number_of_classes(folder):
     with pytest.raises(ValueError, match="there are 3 classes of photographs in colour, but classes = 1000"):
         pixel_regularisation.prepare(imagenet.photographs(folder, "train"), tiny(classes=1000))

@@ -209,7 +209,21 @@ def empty_background(root):
         file.unlink()
 
 
+def of_zeros_and_ones(root):
+    array = np.zeros((24, 30), np.uint8)
+    array[6:12, 10:20] = 1
+    Image.fromarray(array).save(root / "test_set/masks/before/video_007/frame_0001.png")
+
+
+def transparent(root):
+    array = np.zeros((24, 30, 4), np.uint8)
+    array[6:12, 10:20] = 255
+    Image.fromarray(array).save(root / "test_set/masks/before/video_007/frame_0001.png")
+
+
 FAULTS = {
+    "a mask of 0 and 1": (of_zeros_and_ones, "test", r"frame_0001\.png has no white: its largest value is 1 of 255.*multiply"),
+    "a transparent mask": (transparent, "test", r"frame_0001\.png is transparent, which counts as white"),
     "no part": (remove("training"), "train", r"training is missing: train images lie there in the layout"),
     "no before": (remove("training", "before"), "train", r"before has no images: a classifier of before and after needs both classes"),
     "no after": (remove("test_set", "images", "after"), "test", r"after has no images"),
@@ -229,6 +243,20 @@ def test_a_folder_with_a_fault(line, fault):
     change(line)
     with pytest.raises(data.DataError, match=message):
         sorting.folders(line, split, size=32)
+
+
+def test_what_is_hidden_is_no_image(line):
+    write(line / "training/before/video_001/.ipynb_checkpoints/frame_0000-checkpoint.jpg")
+    write(line / "training/before/__MACOSX/frame_0000.jpg")
+    (line / "training/before/video_001/._frame_0000.jpg").write_bytes(b"of macOS")
+    (line / "training/before/folder.jpg").mkdir()
+    assert len(sorting.folders(line, "train", size=32)) == 9
+
+
+def test_two_images_of_one_name(line):
+    write(line / "test_set/images/before/video_007/frame_0001.png")
+    with pytest.raises(data.DataError, match="frame_0001 is there with two endings"):
+        sorting.folders(line, "test", size=32)
 
 
 def test_without_backgrounds_images_are_whole(line):

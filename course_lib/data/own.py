@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from course_lib.data.dataset import DataError, Dataset, Request, together
-from course_lib.data.pictures import open_image
+from course_lib.data.pictures import files_below, open_image
 
 FOLDER = "own"  # below the data root
 ENDINGS = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
@@ -25,7 +25,7 @@ def own(asked: Request) -> Dataset:
         course_lib.data.DataError: for a folder without images, or too few for the split, and for a file that is no image.
     """
     folder = asked.root / FOLDER
-    files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in ENDINGS) if folder.is_dir() else []
+    files = files_below(folder, ENDINGS)
     if not files:
         raise DataError(
             f"{folder} has no images: put photographs there ({', '.join(ENDINGS)}), with or without a folder for each class, or set "

@@ -59,6 +59,19 @@ def open_image(path: str | Path, *, color: bool | None = None) -> Tensor:
         raise DataError(f"{file} {error}") from error
 
 
+def files_below(folder: Path, endings: tuple[str, ...]) -> list[Path]:
+    """All files with one of the ``endings`` below a folder, in order; none where it is missing, and none that is hidden.
+
+    Hidden is what begins with a dot, or lies in a folder that does, such as the copies of Jupyter in ``.ipynb_checkpoints``, and what
+    macOS puts into archives.
+    """
+
+    def hidden(file: Path) -> bool:
+        return any(part.startswith(".") or part == "__MACOSX" for part in file.relative_to(folder).parts)
+
+    return sorted(file for file in folder.rglob("*") if file.suffix.lower() in endings and not hidden(file) and not file.is_dir())
+
+
 def decoded(content: bytes, mode: str | None = None) -> Tensor:
     """An encoded image as uint8 ``(C, H, W)``: as stored, or in PIL's ``mode`` ("L" for gray, "RGB").
 

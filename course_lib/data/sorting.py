@@ -15,6 +15,7 @@ the folder ``WS2`` of the data root, :func:`folders` in any other one. No hashes
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 
 import torch
@@ -24,7 +25,7 @@ from torch import Tensor
 from course_lib import checks
 from course_lib.batches import to_float, to_uint8
 from course_lib.data.dataset import DataError, Dataset, Request
-from course_lib.data.pictures import open_image
+from course_lib.data.pictures import files_below, open_image
 
 PARTS = {"train": "training", "validation": "validation", "test": "test_set"}
 LABELS = {"after": 0, "before": 1, "bg": 2}
@@ -55,7 +56,8 @@ def folders(path: str | Path, split: str, *, size: int = SIZE) -> Dataset:
     place = root / PARTS[split] / ("images" if split == "test" else "")
     if not place.is_dir():
         raise DataError(f"{place} is missing: {split} images lie there in the layout of data/README.md, one folder for each class.")
-    files = {label: _pictures(place / label) for label in LABELS if label != "bg" or (split != "test" and (place / label).is_dir())}
+    present = [label for label in LABELS if label != "bg" or (split != "test" and (place / label).is_dir())]
+    files = {label: files_below(place / label, ENDINGS) for label in present}
     for label, found in files.items():
         if not found:
             raise DataError(f"{place / label} has no images: a classifier of before and after needs both classes, and bg images if there "
@@ -70,15 +72,13 @@ def folders(path: str | Path, split: str, *, size: int = SIZE) -> Dataset:
             masks[number] = _mask(root, place, file, image, size, may_be_missing=label == "after")
     if masks is not None:
         _require_no_more_masks(root, place, [file for _, file in listed])
+    twins = [name for name, count in Counter(file.with_suffix("") for _, file in listed).items() if count > 1]
+    if twins:
+        raise DataError(f"{twins[0]} is there with two endings: a figure is kept by the name of its image, so rename one.")
     names = tuple(file.relative_to(place).with_suffix("").as_posix() for _, file in listed)
     labels = torch.tensor([LABELS[label] for label, _ in listed])
     source = f"{root.name}, a folder of images of a sorting line, {split} split, resized to {size}×{size}; no hashes are known"
     return Dataset("ws2", images, source, names, labels, ("after", "before", "background"), masks=masks)
-
-
-def _pictures(folder: Path) -> list[Path]:
-    """All image files below a folder, in order; none where it is missing."""
-    return sorted(file for file in folder.rglob("*") if file.suffix.lower() in ENDINGS and not file.name.startswith("."))
 
 
 def _resized(image: Tensor, size: int) -> Tensor:
@@ -89,8 +89,10 @@ def _resized(image: Tensor, size: int) -> Tensor:
 
 def _mask(root: Path, place: Path, file: Path, image: Tensor, size: int, *, may_be_missing: bool) -> Tensor:
     """The mask ``(1, size, size)`` of an image file ``(3, H, W)``."""
+    from PIL import Image
+
     beside = (root / PARTS["test"] / "masks" / file.relative_to(place)).parent
-    found = [one for one in _pictures(beside) if one.parent == beside and one.stem == file.stem]
+    found = [one for one in files_below(beside, ENDINGS) if one.parent == beside and one.stem == file.stem]
     if not found:
         if may_be_missing:
             return torch.zeros(1, size, size, dtype=torch.bool)
@@ -99,6 +101,12 @@ def _mask(root: Path, place: Path, file: Path, image: Tensor, size: int, *, may_
     if len(found) > 1:
         raise DataError(f"{found[0]} and {found[1].name} are both the mask of {file}: leave one.")
     mask = open_image(found[0], color=False)
+    with Image.open(found[0]) as picture:
+        if picture.has_transparency_data and picture.convert("RGBA").getchannel("A").getextrema()[0] < 255:
+            raise DataError(f"{found[0]} is transparent, which counts as white: save it without transparency, black where all is lawful.")
+    if 0 < int(mask.max()) < 128:
+        raise DataError(f"{found[0]} has no white: its largest value is {int(mask.max())} of 255. It is white where something "
+                        "illegal lies: multiply masks of 0 and 1 by 255.")
     if mask.shape[1:] != image.shape[1:]:
         told = ["×".join(map(str, reversed(one.shape[1:]))) for one in (mask, image)]
         raise DataError(f"{found[0]} is {told[0]} pixels, but its image is {told[1]}: a mask has the size of its image.")
@@ -108,7 +116,7 @@ def _mask(root: Path, place: Path, file: Path, image: Tensor, size: int, *, may_
 def _require_no_more_masks(root: Path, place: Path, files: list[Path]) -> None:
     masks = root / PARTS["test"] / "masks"
     known = {file.relative_to(place).with_suffix("") for file in files}
-    more = [file for file in _pictures(masks) if file.relative_to(masks).with_suffix("") not in known]
+    more = [file for file in files_below(masks, ENDINGS) if file.relative_to(masks).with_suffix("") not in known]
     if more:
         raise DataError(f"{more[0]} is a mask without an image ({len(more)} of them): images and masks have the same names.")
 

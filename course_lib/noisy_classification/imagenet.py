@@ -15,6 +15,7 @@ the paper lets a detector find them.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -80,6 +81,8 @@ class Photographs:
         if not boxes:
             return (0.0, 0.0, 0.0, 0.0)
         top, left, bottom, right = max(boxes, key=lambda box: (box[2] - box[0]) * (box[3] - box[1]))
+        if not (0 < height < math.inf and 0 < width < math.inf):
+            raise DataError(f"{file} says that the photograph has {height:g} rows and {width:g} columns: mend or delete it.")
         if not (0 <= top <= bottom <= height and 0 <= left <= right <= width):
             raise DataError(
                 f"{file}: the region of interest (top, left, bottom, right) = ({top:g}, {left:g}, {bottom:g}, {right:g}) is not inside the "
@@ -96,7 +99,8 @@ def photographs(folder: str | Path, split: str) -> Photographs:
         split: ``"train"`` or ``"val"``.
 
     Raises:
-        course_lib.data.DataError: for a folder that is missing, has no classes, or has a class without images; with what to do.
+        course_lib.data.DataError: for a folder that is missing, has no classes, or has a class without images, and for classes of
+            ``val`` that are not those of ``train``, where that is there; with what to do.
     """
     from torchvision.datasets import ImageFolder
 
@@ -108,6 +112,14 @@ def photographs(folder: str | Path, split: str) -> Photographs:
     except FileNotFoundError as error:  # torchvision names the classes that have no file
         what = "has no folders of classes in it" if "class folder" in str(error) else f"has a class without photographs ({error})"
         raise DataError(f"{place} {what}: a folder for each class is expected, with its photographs (JPEG, PNG, …).") from error
+    hidden = [name for name in found.classes if name.startswith(".")]
+    if hidden:
+        raise DataError(f"{place / hidden[0]} is hidden, but would count as a class: delete that folder.")
+    train = place.parent / "train"
+    if split != "train" and train.is_dir():  # a class has its number from the names beside it
+        others = set(found.classes) ^ {one.name for one in train.iterdir() if one.is_dir() and not one.name.startswith(".")}
+        if others:
+            raise DataError(f"{place} and {train} must have the same classes, but only one of them has {', '.join(sorted(others)[:3])}.")
     files, labels = zip(*found.samples, strict=True)
     return Photographs(
         "imagenet", f"{place.name} of a folder in the layout of ImageNet", tuple(map(Path, files)), torch.tensor(labels),
@@ -129,11 +141,15 @@ def cut(image: Tensor, box: Sequence[float], *, size: int, area: float, at: tupl
         (uint8 ``(C, size, size)``, integers ``(4,)``: what is left of the box; without a pixel where nothing is).
 
     Raises:
-        TypeError, ValueError: for anything but an 8-bit image, or a size, area or place that makes no sense.
+        TypeError, ValueError: for anything but an 8-bit image, or a box, size, area or place that makes no sense.
     """
     if not require_eight_bit([image])[0].numel():
         raise ValueError(f"image has shape {tuple(image.shape)}: there is no pixel in it.")
     size, area = checks.whole(size, "size", 1, 2**14), checks.number(area, "area", 0, 1)
+    at = tuple(checks.number(place, "at", 0, 1) for place in at)
+    box = [checks.number(side, "box, in fractions of the sides,", 0, 1) for side in box]
+    if len(box) != 4 or len(at) != 2:
+        raise ValueError(f"box = {tuple(box)}, at = {at}: (top, left, bottom, right) and (down, across) are expected.")
     share = area**0.5
     height, width = (max(1, round(side * share)) for side in image.shape[-2:])
     top, left = round(at[0] * (image.shape[-2] - height)), round(at[1] * (image.shape[-1] - width))
