@@ -83,7 +83,7 @@ class Probe:
         regularisation: λ.
 
     Raises:
-        TypeError, ValueError: for features or labels of another type, shape or number, or with NaN.
+        TypeError, ValueError: for features or labels of another type, shape or number, with NaN, or of too few images.
     """
 
     def __init__(self, known: Tensor, labels: Tensor, queries: Tensor, truth: Tensor, *, regularisation: float = REGULARISATION):
@@ -94,6 +94,8 @@ class Probe:
                 raise ValueError(f"{name}: there are {len(features)} features, but {len(classes)} labels.")
         if known.shape[1] != queries.shape[1]:
             raise ValueError(f"known {tuple(known.shape)} and queries {tuple(queries.shape)} do not fit: both need d features.")
+        if len(known) < 2 or not len(queries):
+            raise ValueError(f"there are {len(known)} known images and {len(queries)} queries: two and one are the least.")
         self.regularisation = checks.number(regularisation, "regularisation", 0, inside=True)
         mean, std = known.mean(0), known.std(0).clamp(min=1e-6)
         self.known, self.queries = (((one - mean) / std).cpu().double() for one in (known, queries))
@@ -154,13 +156,15 @@ def crossing(counts: Sequence[int], ours: Sequence[float], rivals: Sequence[floa
         ahead at the last.
 
     Raises:
-        ValueError: for no K, for such that do not rise or lie below 1, or other numbers of accuracies.
+        ValueError: for no K, for such that do not rise or lie below 1, other numbers of accuracies, or such that are not finite.
     """
-    if not counts or counts[0] < 1 or any(a >= b for a, b in zip(counts, counts[1:], strict=False)):
+    if not len(counts) or counts[0] < 1 or any(a >= b for a, b in zip(counts, counts[1:], strict=False)):
         raise ValueError(f"counts = {tuple(counts)}: give one or more rising numbers of labels a class, from 1.")
     if not len(counts) == len(ours) == len(rivals):
         raise ValueError(f"there are {len(counts)} counts, but {len(ours)} and {len(rivals)} accuracies: each curve needs one for every K.")
     lead = [float(a) - float(b) for a, b in zip(ours, rivals, strict=True)]
+    if not all(map(math.isfinite, lead)):
+        raise ValueError(f"accuracies are {tuple(ours)} and {tuple(rivals)}, but must be finite.")
     if not lead[-1] < 0:
         return None
     last = max((i for i, ahead in enumerate(lead) if ahead >= 0), default=None)

@@ -181,14 +181,16 @@ def evaluate(model: nn.Module, images: Tensor, labels: Tensor, *, indices: Seque
         indices: numbers of the images to look at, in any order; None for all.
 
     Raises:
-        TypeError, ValueError: for images or labels of another type, shape or number, a number that no image has, or outputs with NaN.
+        TypeError, ValueError: for images or labels of another type, shape or number, a number that no image has, a label that is no
+            class of the model, or outputs with NaN.
     """
     require_pairs(images, labels)
     if indices is not None:
         chosen = checks.indices(indices, len(images))
         images, labels = images[chosen], labels[chosen]
-    right = outputs(model, images).argmax(1).cpu() == labels.cpu()
-    return (100.0 * right).tolist()
+    said, labels = checks.tensor(outputs(model, images), "the model's outputs", ("N", "classes")).cpu(), labels.cpu()
+    checks.labels(labels, said.shape[1])
+    return (100.0 * (said.argmax(1) == labels)).tolist()
 
 
 @torch.no_grad()
@@ -198,8 +200,18 @@ def calibrated(network: nn.Module, images: Tensor, *, at_once: int = 500) -> nn.
     Args:
         network: changed in place, and left in evaluation mode.
         images: uint8 ``(N, C, H, W)``.
-        at_once: images in one batch.
+        at_once: images in one batch, at least 2. One image that would be left alone, without a spread, goes with those before it.
+
+    Raises:
+        TypeError, ValueError: for anything but images of that type and shape, or fewer than 2 of them.
     """
+    checks.tensor(images, "images", ("N", "C", "H", "W"), of="8-bit")
+    if len(images) < 2:
+        raise ValueError(f"there are {len(images)} images, but the statistics of a batch need at least 2.")
+    at_once = checks.whole(at_once, "at_once", 2)
+    sizes = [len(part) for part in images.split(at_once)]
+    if sizes[-1] == 1:
+        sizes[-2:] = [sizes[-2] + 1]
     normal = [layer for layer in network.modules() if isinstance(layer, nn.modules.batchnorm._BatchNorm)]
     before = [layer.momentum for layer in normal]
     for layer in normal:
@@ -207,11 +219,14 @@ def calibrated(network: nn.Module, images: Tensor, *, at_once: int = 500) -> nn.
         layer.momentum = None  # the plain mean over all batches
     weight = next(network.parameters(), torch.zeros(()))
     network.train()
-    for part in images.split(at_once):  # once: each batch is normalised by its own statistics, which a second time are the same
-        network(to_float(part.to(weight.device)))
-    for layer, momentum in zip(normal, before, strict=True):
-        layer.momentum = momentum
-    return network.eval()
+    try:
+        for part in images.split(sizes):  # once: each batch is normalised by its own statistics, which a second time are the same
+            network(to_float(part.to(weight.device)))
+    finally:
+        for layer, momentum in zip(normal, before, strict=True):
+            layer.momentum = momentum
+        network.eval()
+    return network
 
 
 def neighbours(

@@ -49,7 +49,7 @@ from course_lib.pretext import (
     rotation,
     segmentation,
 )
-from course_lib.self_supervised_denoising import linear_filter, masking, noise2noise, pixel_shuffle
+from course_lib.self_supervised_denoising import linear_filter, masking, noise2noise, noise2void, pixel_shuffle
 
 
 def seeded(seed=0):
@@ -261,6 +261,22 @@ def test_every_argument_is_accepted_or_refused_in_words(function):
 
 
 REFUSED = [  # (call, words that its message has)
+    # labels that no output stands for would count as mistakes of the model
+    (lambda: probes.evaluate(CLASSIFIER, eight_bit(4, 1, 16, 16), ANYONE + 2), "labels are 2 to 3, but there are classes = 3"),
+    (lambda: of_noisy.evaluate(CLASSIFIER, eight_bit(4, 1, 16, 16), ANYONE - 1), "labels are -1 to 0, but there are classes = 3"),
+    # the mean over the pixels that count would be three times as large
+    (lambda: noise2noise.distance(COLOR, COLOR.flip(-1), "l2", mask=rand(2, 1, 16, 16)), r"the mask is \(2, 1, 16, 16\), but .* expand_as"),
+    # a box in pixels would lie outside of every crop, and be empty
+    (lambda: imagenet.cut(eight_bit(3, 9, 9), [1, 1, 5, 5], size=8, area=0.5, at=(0.5, 0.5)), "box, in fractions of the sides, = 5"),
+    (lambda: imagenet.cut(eight_bit(3, 9, 9), [0, 0, 1], size=8, area=0.5, at=(0.5, 0.5)), "top, left, bottom, right"),
+    (lambda: imagenet.cut(eight_bit(3, 9, 9), [0, 0, 1, 1], size=8, area=0.5, at=(2, 0.5)), "at = 2, but it must lie in 0 to 1"),
+    (lambda: autoencoder.loss(COLOR, eight_bit(2, 3, 16, 16), IMAGES > 0.5), "images: a tensor of floating-point numbers"),
+    (lambda: segmentation.evaluate(CLASSIFIER, eight_bit(2, 3, 16, 16), IMAGES[:1] > 0.5), "there are 2 images, but 1 masks"),
+    (lambda: linear_filter.fit([rand(1, 1, 2, 90)], [rand(1, 1, 2, 90)], 5), "too small to be mirrored over 2"),
+    (lambda: linear_filter.fit([torch.full((1, 1, 16, 16), 0.5)], [rand(1, 1, 16, 16)], 5), "leave the filter open"),
+    (lambda: linear_filter.LinearFilter(rand(5, 5).double(), 0.0).denoise(rand(1, 1, 2, 2)), "too small to be mirrored"),
+    (lambda: noise2void.self_loss(lambda images: images, eight_bit(1, 1, 8, 8)), "noisy images are torch.uint8"),
+    (lambda: noise2void.surroundings(rand(1, 1, 1, 8)), r"have \(1, 8\) pixels, but a pixel has neighbours"),
     # scales: what only 0–255 can explain
     (lambda: DNCNN.denoise(255 * IMAGES), r"noisy images have values up to 25\d.*only the 0–255 scale explains.*divide them by 255"),
     (lambda: CBDNET.denoise(255 * COLOR), "noisy images have values .* 0–255 scale"),

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from course_lib import batches, rng, training
+from course_lib.data import DataError
 from course_lib.noise import gaussian
 from course_lib.self_supervised_denoising import noise2void
 from course_lib.self_supervised_denoising.noise2noise import UNet
@@ -217,4 +218,26 @@ def test_a_jpeg_is_read_with_a_warning(tmp_path):
     assert torch.equal(image[0], torch.from_numpy(pixels))
     for name in ("a.jpg", "renamed.png.txt"):
         with pytest.warns(UserWarning, match=rf"{name} is a JPEG: its compression spreads the noise over 8×8 pixels"):
+            noise2void.read([tmp_path / name])
+
+
+@pytest.mark.parametrize("ratio", [0.5, 0.9, 1e-4, 1e-6])
+def test_a_patch_has_pixels_that_are_masked_and_others(ratio):
+    with pytest.raises(ValueError, match=r"mask_ratio = .* is one pixel in .*: a patch of 64 needs"):
+        noise2void.Settings(mask_ratio=ratio)
+
+
+def test_a_validation_without_a_masked_pixel_is_no_success():
+    plan = noise2void.Settings(depth=1, width=4)
+    model = noise2void.UNet(plan).eval()
+    with pytest.raises(ValueError, match="no pixel of images of .2, 2. pixels is masked"):
+        noise2void.masked_error(model, torch.rand(1, 1, 2, 2), plan)
+    with pytest.raises(ValueError, match="masks = 0"):
+        noise2void.masked_error(model, torch.rand(1, 1, 16, 16), plan, masks=0)
+
+
+def test_a_file_that_is_no_image_is_named(tmp_path):
+    (tmp_path / "shot_17.png").write_bytes(b"no image")
+    for name, message in (("shot_17.png", "shot_17.png is no image that Pillow reads"), ("shot_18.png", "shot_18.png cannot be read")):
+        with pytest.raises(DataError, match=message):
             noise2void.read([tmp_path / name])

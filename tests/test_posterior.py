@@ -103,3 +103,12 @@ def test_wrong_input(channels, sigma, message):
     for function in (posterior.loss, posterior.estimate):
         with pytest.raises(ValueError, match=message):
             function(told, noisy, sigma)
+
+
+@pytest.mark.parametrize("shape", [(1, 2, 4, 4), (3, 2, 4, 5), (3, 2, 1, 1)])
+def test_outputs_of_other_images_are_not_stretched_over_these(shape):
+    for call in (posterior.loss, posterior.estimate):
+        with pytest.raises(ValueError, match="are not of noisy images"):
+            call(torch.rand(shape), torch.rand(3, 1, 4, 4), 0.1)
+        with pytest.raises(TypeError, match="noisy images: a tensor of floating-point numbers"):
+            call(torch.rand(1, 2, 4, 4), torch.zeros(1, 1, 4, 4, dtype=torch.uint8), 0.1)

@@ -372,6 +372,17 @@ def test_a_folder_of_ones_own(own):
     assert "one more.JPG" in more.names and more.labels is None and not more.classes, "not all lie in folders"
 
 
+def test_hidden_files_are_no_photographs_and_hidden_folders_no_classes(own):
+    before = {split: data.load("own", split, root=own) for split in ("train", "test")}
+    for name in (".ipynb_checkpoints/0-checkpoint.jpg", "cats/.ipynb_checkpoints/0-checkpoint.jpg", ".thumbnails/1.jpg", "cats/._0.jpg"):
+        (own / "own" / name).parent.mkdir(exist_ok=True)
+        (own / "own" / name).write_bytes(jpeg(40, 40, 1))
+    (own / "own" / "album.jpg").mkdir()
+    for split, found in before.items():
+        again = data.load("own", split, root=own)
+        assert again.names == found.names and again.classes == found.classes
+
+
 def test_a_folder_without_what_is_needed(own, tmp_path_factory):
     empty = tmp_path_factory.mktemp("empty")
     with pytest.raises(data.DataError, match="has no images: put photographs there"):
@@ -445,3 +456,17 @@ def test_random_parts_of_images():
 def test_wrong_input_of_alexnet(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def test_too_few_images_to_standardise_or_to_ask_about():
+    label = torch.zeros(1, dtype=torch.long)
+    with pytest.raises(ValueError, match="there are 1 known images and 2 queries"):  # whose standard deviation is NaN
+        few_labels.Probe(torch.rand(1, 3), label, torch.rand(2, 3), label.expand(2))
+    with pytest.raises(ValueError, match="there are 2 known images and 0 queries"):
+        few_labels.Probe(torch.rand(2, 3), label.expand(2), torch.rand(0, 3), label[:0])
+
+
+def test_curves_without_a_number_cross_nowhere():
+    with pytest.raises(ValueError, match="must be finite"):
+        few_labels.crossing([1, 2], [1.0, math.nan], [2.0, 1.0])
+    assert few_labels.crossing(torch.tensor([1, 2]).numpy(), [2.0, 1.0], [1.0, 2.0]) > 1

@@ -239,3 +239,16 @@ def test_sabotage_trains_the_probe_on_an_untrained_trunk(probe, monkeypatch):
     before = [p.clone() for p in nothing.parameters()]
     training.fit(nothing, dncnn.prepare(images, settings), dncnn, settings, progress=False)
     assert all(torch.equal(a, b) for a, b in zip(before, nothing.parameters(), strict=True))
+
+
+def test_calibration_with_one_image_left_and_after_a_failure():
+    network = nn.Sequential(nn.Flatten(), nn.BatchNorm1d(16), nn.Linear(16, 2))
+    images = torch.randint(256, (5, 1, 4, 4), dtype=torch.uint8)
+    probes.calibrated(network, images, at_once=2)
+    assert not network.training and network[1].momentum == 0.1 and network[1].running_mean.isfinite().all()
+    with pytest.raises(RuntimeError):
+        probes.calibrated(network, torch.zeros(4, 1, 5, 5, dtype=torch.uint8))
+    assert not network.training and network[1].momentum == 0.1
+    for count, at_once, message in ((1, 2, "there are 1 images"), (0, 2, "there are 0 images"), (4, 0, "at_once = 0")):
+        with pytest.raises(ValueError, match=message):
+            probes.calibrated(network, images[:count], at_once=at_once)

@@ -309,3 +309,12 @@ def test_wrong_values(call, message):
 def test_wrong_types(call, message):
     with pytest.raises(TypeError, match=message):
         call()
+
+
+def test_a_network_of_other_angles_or_channels():
+    model = rotation.network(rotation.Settings(width=6)).eval()
+    images = torch.zeros(2, 3, 32, 32, dtype=torch.uint8)
+    with pytest.raises(ValueError, match="but the model tells 4 turns apart"):
+        rotation.evaluate(model, images, (0, 180))
+    with pytest.raises(ValueError, match="images have 1 channels, but this network was made for 3"):
+        rotation.evaluate(model, images[:, :1])

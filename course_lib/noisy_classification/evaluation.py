@@ -65,12 +65,13 @@ def evaluate(model: nn.Module, images: Tensor, labels: Tensor, *, indices: Seque
         condition: how they are degraded, see :func:`degraded`.
 
     Raises:
-        TypeError, ValueError: as :func:`degraded`, for labels of another type or number, or outputs with NaN.
+        TypeError, ValueError: as :func:`degraded`, for labels of another type or number or that are no class, or outputs with NaN.
     """
     require_pairs(images, labels)
     chosen = checks.indices(indices, len(images))
-    said = resnet.logits(model, degraded(images, indices=chosen, **condition))
-    return (100.0 * (said.argmax(1) == labels[chosen].cpu())).tolist()
+    said, wanted = resnet.logits(model, degraded(images, indices=chosen, **condition)), labels[chosen].cpu()
+    checks.labels(wanted, said.shape[1])
+    return (100.0 * (said.argmax(1) == wanted)).tolist()
 
 
 def accuracy(model: nn.Module, images: Tensor, labels: Tensor, **condition) -> float:

@@ -141,6 +141,7 @@ def loss(estimate: Tensor, images: Tensor, counted: Tensor) -> Tensor:
         TypeError, ValueError: for tensors of other kinds or shapes.
     """
     checks.tensor(estimate, "estimate", ("B", "C", "H", "W"), of="floating", finite=False)
+    checks.tensor(images, "images", ("B", "C", "H", "W"), of="floating", finite=False)
     checks.tensor(counted, "counted", ("B", "1", "H", "W"), of="booleans")
     if estimate.shape != images.shape or counted.shape != (len(images), 1, *images.shape[-2:]):
         shapes = [tuple(one.shape) for one in (estimate, images, counted)]

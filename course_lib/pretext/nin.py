@@ -74,7 +74,9 @@ class Normalised(nn.Module):
             self.register_buffer(name, each.view(-1, 1, 1) / 255, persistent=False)
 
     def forward(self, images: Tensor) -> Tensor:
-        """The normalised images, in the shape of ``images``."""
+        """The normalised images, in the shape of ``images``; ``ValueError`` for another number of channels."""
+        if images.shape[-3] != len(self.mean):  # one gray channel would be stretched over three
+            raise ValueError(f"images have {images.shape[-3]} channels, but this network was made for {len(self.mean)}.")
         return (images - self.mean) / self.std
 
 

@@ -206,7 +206,8 @@ def evaluate(
         indices: numbers of the images to look at, in any order; None for all.
 
     Raises:
-        TypeError, ValueError: for images of another type or shape, a number that no image has, or outputs with NaN.
+        TypeError, ValueError: for images of another type or shape, a number that no image has, a model of another number of angles, or
+            outputs with NaN.
     """
     checks.tensor(images, "images", ("N", "C", "H", "W"), of="8-bit")
     chosen = images[checks.indices(indices, len(images))]
@@ -215,6 +216,8 @@ def evaluate(
     for part in chosen.split(32):  # times R turns: more at once do not fit a processor's cache
         seen, labels = views(part.to(device), angles)
         logits = checks.tensor(model(seen.flatten(0, 1)), "the model's outputs").unflatten(0, labels.shape)
+        if logits.shape[-1] != labels.shape[1]:
+            raise ValueError(f"angles = {tuple(angles)}, but the model tells {logits.shape[-1]} turns apart: give those of its training.")
         right.append((logits.argmax(-1) == labels).float().mean(1))
     return (100 * torch.cat(right)).tolist() if right else []
 

@@ -162,5 +162,7 @@ def evaluate(model: nn.Module, images: Tensor, masks: Tensor, *, indices: Sequen
         TypeError, ValueError: for images or masks of another kind, number or size.
     """
     checks.tensor(images, "images", ("N", "C", "H", "W"), of="8-bit")
+    if len(checks.tensor(masks, "masks", ("N", "1", "H", "W"), of="booleans")) != len(images):
+        raise ValueError(f"there are {len(images)} images, but {len(masks)} masks.")
     chosen = checks.indices(indices, len(images))
     return (100 * metrics.iou(scores(model, images[chosen]) > 0, masks[chosen])).tolist()

@@ -41,18 +41,25 @@ class LinearFilter:
 
         Raises:
             TypeError: for integer images.
-            ValueError: for a wrong shape.
+            ValueError: for a wrong shape, or images too small to be mirrored.
         """
         require_images(noisy, "noisy images")
         reach = len(self.weights) // 2
+        _require_room(noisy, reach)
         planes = noisy.flatten(0, 1)[:, None].double()
         made = F.conv2d(F.pad(planes, [reach] * 4, mode="reflect"), self.weights[None, None]) + self.constant
         return made.view(noisy.shape).to(noisy.dtype)
 
 
+def _require_room(images: Tensor, reach: int) -> None:
+    if min(images.shape[-2:]) <= reach:
+        raise ValueError(f"images of {tuple(images.shape[-2:])} pixels are too small to be mirrored over {reach}.")
+
+
 def neighbourhoods(images: Tensor, size: int) -> Tensor:
     """The ``size`` × ``size`` neighbourhood of every pixel of images ``(B, 1, H, W)``: ``(B · H · W, size²)``, mirrored at the border."""
     reach = size // 2
+    _require_room(images, reach)
     return F.unfold(F.pad(images, [reach] * 4, mode="reflect"), size).transpose(1, 2).reshape(-1, size * size)
 
 
@@ -69,8 +76,8 @@ def fit(
 
     Raises:
         TypeError: for integer images.
-        ValueError: for no images, images, targets and masks that do not fit, several channels, too few pixels that count, or a size that
-            is not odd and at least 3.
+        ValueError: for no images, images, targets and masks that do not fit, several channels, too few pixels that count, images
+            that are too small or leave the filter open, or a size that is not odd and at least 3.
     """
     size = checks.whole(size, "size")
     if size < 3 or size % 2 == 0:
@@ -95,7 +102,10 @@ def fit(
         rows = torch.cat([rows, torch.ones(len(rows), 1, dtype=torch.float64)], dim=1)[some]
         gram += rows.T @ rows
         moment += rows.T @ target.double().flatten()[some]
-    solved = torch.linalg.solve(gram, moment)
+    try:
+        solved = torch.linalg.solve(gram, moment)
+    except torch.linalg.LinAlgError as error:
+        raise ValueError("the noisy images leave the filter open, such as images of one value: take others, or more.") from error
     weights = torch.zeros(size * size, dtype=torch.float64)
     weights[used] = solved[:-1]
     return LinearFilter(weights.view(size, size), solved[-1].item())

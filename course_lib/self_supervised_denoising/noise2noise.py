@@ -173,9 +173,12 @@ def distance(
 
     Raises:
         TypeError, ValueError: for estimate and target as :func:`course_lib.checks.alike`.
-        ValueError: for an unknown loss.
+        ValueError: for an unknown loss, or a mask of another shape, which would count a pixel once for all of its channels.
     """
     checks.alike(estimate=estimate, target=target)
+    if mask is not None and mask.shape != estimate.shape:
+        shapes = f"the mask is {tuple(mask.shape)}, but the estimate {tuple(estimate.shape)}"
+        raise ValueError(f"{shapes}: give one in its shape; mask.expand_as(estimate) makes it of (B, 1, H, W).")
     difference = (estimate - target).abs()
     if loss == "l2":
         values = difference.square()

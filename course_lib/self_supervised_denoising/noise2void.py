@@ -36,7 +36,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from course_lib import metrics, noise, rng
+from course_lib import checks, metrics, noise, rng
 from course_lib.batches import FloatPool
 from course_lib.denoising.evaluation import psnr_per_image
 from course_lib.rng import Draws
@@ -74,7 +74,12 @@ class Settings(SingleShots):
                 f"depth = {self.depth}, width = {self.width}, channels = {self.channels}, patch_size = {self.patch_size}: the U-Net needs "
                 f"depth ≥ 1, width ≥ 3, 1 or 3 channels, and patches whose side is a multiple of {2 ** max(self.depth, 0)}."
             )
-        masking.box_side(self.mask_ratio)
+        if not 1 < masking.box_side(self.mask_ratio) <= self.patch_size:
+            side = masking.box_side(self.mask_ratio)
+            raise ValueError(
+                f"mask_ratio = {self.mask_ratio:g} is one pixel in {side} × {side}: a patch of {self.patch_size} needs one that is masked, "
+                "and one that is not."
+            )
         if self.masker not in get_args(masking.Masker):
             raise ValueError(f'masker = "{self.masker}", but it must be one of {", ".join(get_args(masking.Masker))}.')
         if self.radius < 1:
@@ -114,11 +119,17 @@ def masked_error(model: UNet, noisy: Tensor, settings: Settings, *, masks: int =
     """The loss on noisy images ``(B, C, H, W)`` that are kept apart, with fixed masks: the same ones whenever it is asked for.
 
     It needs no clean image, so a training may be chosen by it. Images may be of any size.
+
+    Raises:
+        TypeError, ValueError: for integer images, fewer than one mask, or images so small that a mask has no pixel in them.
     """
+    masks = checks.whole(masks, "masks", 1)
     found = []
     for number in range(masks):
         draws = rng.generator(seed, number, 0, "validation mask")
         chosen = masking.stratified(noisy, settings.mask_ratio, draws)
+        if not bool(chosen.inside.any()):
+            raise ValueError(f"no pixel of images of {tuple(noisy.shape[-2:])} pixels is masked at mask_ratio = {settings.mask_ratio:g}.")
         masked = masking.replaced(noisy, chosen, settings.masker, settings.radius, draws)
         found.append(distance(of_any_size(model, masked), noisy, "l2", mask=chosen.mask(noisy)).item())
     return sum(found) / masks
@@ -158,7 +169,14 @@ def evaluate_hidden(model: UNet, images: Iterable[Tensor], sigma_255: float, **o
 
 
 def surroundings(noisy: Tensor) -> Tensor:
-    """The mean of each pixel's 8 neighbours, weighted (½ 1 ½; 1 0 1; ½ 1 ½) / 6, in images ``(B, C, H, W)``; mirrored at the border."""
+    """The mean of each pixel's 8 neighbours, weighted (½ 1 ½; 1 0 1; ½ 1 ½) / 6, in images ``(B, C, H, W)``; mirrored at the border.
+
+    Raises:
+        TypeError, ValueError: for integer images, or images of a wrong shape, of less than 2×2 pixels, or with NaN.
+    """
+    checks.require_images(noisy, "noisy images")
+    if min(noisy.shape[-2:]) < 2:
+        raise ValueError(f"noisy images have {tuple(noisy.shape[-2:])} pixels, but a pixel has neighbours from 2×2 on.")
     kernel = torch.tensor([[0.5, 1, 0.5], [1, 0, 1], [0.5, 1, 0.5]], dtype=noisy.dtype, device=noisy.device) / 6
     planes = F.pad(noisy.flatten(0, 1)[:, None], [1] * 4, mode="reflect")
     return F.conv2d(planes, kernel[None, None]).view(noisy.shape)

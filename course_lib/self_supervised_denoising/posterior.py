@@ -21,6 +21,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from course_lib import checks
 from course_lib.noise import require_sigma
 
 SMALLEST = 0.1 / 255
@@ -50,6 +51,9 @@ def split(told: Tensor, channels: int) -> tuple[Tensor, Tensor]:
 def _both(told: Tensor, noisy: Tensor, sigma: float) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Mean, Σ_x, Σ_y and noisy pixel with the channels last."""
     require_sigma(sigma)
+    checks.tensor(noisy, "noisy images", ("B", "C", "H", "W"), of="floating", finite=False)
+    if (len(told), *told.shape[2:]) != (len(noisy), *noisy.shape[2:]):
+        raise ValueError(f"outputs {tuple(told.shape)} are not of noisy images {tuple(noisy.shape)}: batch, height and width differ.")
     if sigma < SMALLEST:
         raise ValueError(f"sigma = {sigma:g}: the posterior weighs the pixel by its noise, which must be at least {SMALLEST:.1g}.")
     mean, prior = split(told, noisy.shape[1])
@@ -66,7 +70,8 @@ def loss(told: Tensor, noisy: Tensor, sigma: float) -> Tensor:
         sigma: of the noise, on the [0, 1] scale.
 
     Raises:
-        ValueError: for another number of outputs, or a σ that makes no sense or is almost 0.
+        TypeError: for integer images.
+        ValueError: for another number of outputs, outputs of other images, or a σ that makes no sense or is almost 0.
     """
     mean, _, total, pixel = _both(told, noisy, sigma)
     factor = torch.linalg.cholesky(total)

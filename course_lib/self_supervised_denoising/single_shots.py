@@ -15,7 +15,7 @@ from torch import Tensor
 
 from course_lib import noise, rng
 from course_lib.batches import FloatPool, resized, to_float
-from course_lib.data import Dataset, decoded
+from course_lib.data import DataError, Dataset, decoded
 from course_lib.self_supervised_denoising.shots import check_noisy
 from course_lib.training import Plan
 
@@ -75,12 +75,21 @@ def read(files: Iterable[str | Path]) -> list[Tensor]:
     """Image files as uint8 ``(C, H, W)``, for :func:`prepare_noisy`; a JPEG is read with a warning.
 
     JPEG makes 8×8 blocks out of the noise: it can then be told from the surroundings, and a blind spot returns it.
+
+    Raises:
+        course_lib.data.DataError: for a file that is missing, damaged or no image, by its name.
     """
     images = []
     for file in map(Path, files):
-        content = file.read_bytes()
+        try:
+            content = file.read_bytes()
+        except OSError as error:
+            raise DataError(f"{file} cannot be read ({error}).") from error
         if content[:3] == b"\xff\xd8\xff":
             told = "its compression spreads the noise over 8×8 pixels, which can be told from their surroundings and so are not removed"
             warnings.warn(f"{file} is a JPEG: {told}. Use the file before compression.", stacklevel=2)
-        images.append(decoded(content))
+        try:
+            images.append(decoded(content))
+        except DataError as error:
+            raise DataError(f"{file} {error}") from error
     return images
