@@ -265,7 +265,7 @@ REFUSED = [  # (call, words that its message has)
     (lambda: probes.evaluate(CLASSIFIER, eight_bit(4, 1, 16, 16), ANYONE + 2), "labels are 2 to 3, but there are classes = 3"),
     (lambda: of_noisy.evaluate(CLASSIFIER, eight_bit(4, 1, 16, 16), ANYONE - 1), "labels are -1 to 0, but there are classes = 3"),
     # the mean over the pixels that count would be three times as large
-    (lambda: noise2noise.distance(COLOR, COLOR.flip(-1), "l2", mask=rand(2, 1, 16, 16)), r"the mask is \(2, 1, 16, 16\), but .* expand_as"),
+    (lambda: noise2noise.distance(COLOR, COLOR.flip(-1), "l2", mask=rand(2, 1, 16, 16)), r"the mask is \(2, 1, 16, 16\), but .*expand_as"),
     # a box in pixels would lie outside of every crop, and be empty
     (lambda: imagenet.cut(eight_bit(3, 9, 9), [1, 1, 5, 5], size=8, area=0.5, at=(0.5, 0.5)), "box, in fractions of the sides, = 5"),
     (lambda: imagenet.cut(eight_bit(3, 9, 9), [0, 0, 1], size=8, area=0.5, at=(0.5, 0.5)), "top, left, bottom, right"),

@@ -78,6 +78,7 @@ class AlexNet(nn.Module):
 
     def __init__(self, settings: Settings, *, seed: int = 0):
         super().__init__()
+        self.angles = settings.angles
         self.normalised = Normalised(3, MEAN, STD)
         pool = nn.MaxPool2d(3, 2)
         self.blocks = nn.Sequential(
@@ -159,7 +160,7 @@ def batch(pool: LabelledPool, draws: Draws, settings: Settings) -> tuple[Tensor,
 
 
 def evaluate(
-    model: nn.Module, images: Sequence[Tensor], angles: Sequence[int] = (0, 90, 180, 270), *, indices: Sequence[int] | None = None
+    model: nn.Module, images: Sequence[Tensor], angles: Sequence[int] | None = None, *, indices: Sequence[int] | None = None
 ) -> list[float]:
     """For each photograph ``(3, H, W)`` the share of the turns of its middle that the network recognises, in percent.
 

@@ -156,8 +156,10 @@ def _require_square(images: Tensor) -> None:
 
 
 def network(settings: Settings, *, seed: int = 0) -> NIN:
-    """A NIN with a class for each angle: images ``(B, C, H, W)`` in [0, 1] give logits ``(B, R)``."""
-    return NIN(settings, classes=len(settings.angles), seed=seed)
+    """A NIN with a class for each of its ``angles``: images ``(B, C, H, W)`` in [0, 1] give logits ``(B, R)``."""
+    made = NIN(settings, classes=len(settings.angles), seed=seed)
+    made.angles = settings.angles
+    return made
 
 
 def loss(logits: Tensor, labels: Tensor) -> Tensor:
@@ -195,14 +197,14 @@ def step(
 
 @torch.no_grad()
 def evaluate(
-    model: nn.Module, images: Tensor, angles: Sequence[int] = (0, 90, 180, 270), *, indices: Sequence[int] | None = None
+    model: nn.Module, images: Tensor, angles: Sequence[int] | None = None, *, indices: Sequence[int] | None = None
 ) -> list[float]:
     """For each image the share of its turns that the network recognises, in percent. 100 / R is chance.
 
     Args:
         model: a network for these angles, in evaluation mode.
         images: uint8 ``(N, C, H, W)``.
-        angles: as in its training.
+        angles: as in its training; None for its own ``angles``, or quarter turns where it has none.
         indices: numbers of the images to look at, in any order; None for all.
 
     Raises:
@@ -211,6 +213,7 @@ def evaluate(
     """
     checks.tensor(images, "images", ("N", "C", "H", "W"), of="8-bit")
     chosen = images[checks.indices(indices, len(images))]
+    angles = getattr(model, "angles", (0, 90, 180, 270)) if angles is None else angles
     device = next(model.parameters(), torch.zeros(())).device
     right = []
     for part in chosen.split(32):  # times R turns: more at once do not fit a processor's cache

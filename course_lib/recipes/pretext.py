@@ -35,9 +35,9 @@ def parts_of(name: str) -> Callable[[int], Split]:
     return lambda seed: Split(name, lambda: data.load(name, "train"), lambda asked: data.load(asked, "test"))
 
 
-def rotations(model: nn.Module, images: Tensor, labels: Tensor, angles: Sequence[int], indices: Sequence[int] | None = None) -> list[float]:
+def rotations(model: nn.Module, images: Tensor, labels: Tensor, indices: Sequence[int] | None = None) -> list[float]:
     """:func:`course_lib.pretext.rotation.evaluate` of images ``(N, C, H, W)``, which needs no labels ``(N,)``."""
-    return rotation.evaluate(model, images, angles, indices=indices)
+    return rotation.evaluate(model, images, indices=indices)
 
 
 def nearest(name: str) -> dict[str, Measure]:
@@ -69,7 +69,7 @@ def of_nin(
 def rotnet(angles: Sequence[int]) -> Recipe:
     """RotNet with these angles."""
     title = f"RotNet: NIN that tells turns by {', '.join(f'{angle}°' for angle in angles)}"
-    return of_nin(title, rotation, lambda plan: {"rotation": partial(rotations, angles=plan.angles)}, angles=tuple(angles))
+    return of_nin(title, rotation, lambda plan: {"rotation": rotations}, angles=tuple(angles))
 
 
 def probed(
