@@ -650,6 +650,7 @@ SOME = torch.zeros(2, 3, dtype=torch.long)
         (lambda: contrastive.Settings(temperature=0.0), "temperature = 0.0, but it must be positive"),
         (lambda: contrastive.Settings(gray=2.0), "gray = 2.0, but it must lie in 0 to 1"),
         (lambda: contrastive.Settings(channels=1), "images without colours have none to change"),
+        (lambda: contrastive.Settings(batch_size=1), "batch_size = 1, but it must be at least 2"),
         (lambda: contrastive.Settings(padding=4), "padding = 4: the views are parts of the image already"),
         (lambda: contrastive.nt_xent(rand(3, 4), rand(2, 4), 0.5), r"first \(3, 4\) and second \(2, 4\) differ: each image has two views"),
         (lambda: contrastive.nt_xent(rand(3, 4), rand(3, 4), 0), "temperature = 0, but it must be above 0"),

@@ -75,6 +75,16 @@ def test_structure_by_definition():
     assert slkd.structure((own,), (own,), 4).item() == 0
 
 
+@pytest.mark.parametrize("loss", [slkd.naturalness, lambda student, teacher: slkd.structure(student, teacher, 4)])
+def test_features_that_do_not_fit_are_not_stretched(loss):
+    features = torch.rand(2, 3, 16, 16)
+    with pytest.raises(ValueError, match=r"student \(2, 3, 16, 16\) and teacher \(2, 1, 16, 16\) differ"):
+        loss((features,), (features[:, :1],))
+    for other in ((), (features, features)):
+        with pytest.raises(ValueError, match=f"there are 1 levels of the student and {len(other)} of the teacher"):
+            loss((features,), other)
+
+
 def test_divergence_by_definition():
     own, target = (torch.rand(2, 3, 4, 5, generator=seeded(s), dtype=torch.float64) for s in (0, 1))
     total = 0.0

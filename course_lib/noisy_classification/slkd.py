@@ -142,12 +142,24 @@ class Student(nn.Module):
 # --- the losses -----------------------------------------------------------------------------------------------------------
 
 
+def require_levels(student: tuple[Tensor, ...], teacher: tuple[Tensor, ...]) -> None:
+    """Raise ``ValueError`` or ``TypeError`` unless both have floating-point features, of one shape at each level."""
+    if len(student) != len(teacher) or not student:
+        raise ValueError(f"there are {len(student)} levels of the student and {len(teacher)} of the teacher, but each needs one.")
+    for own, target in zip(student, teacher, strict=True):
+        checks.alike(student=own, teacher=target)
+
+
 def naturalness(student: tuple[Tensor, ...], teacher: tuple[Tensor, ...]) -> Tensor:
     """ℓ_NC of the features of corresponding levels ``(B, C, H, W)``, a scalar.
 
     Both are divided by the standard deviation of the teacher's, since features have no range of
     their own; the constant of the contrast normalisation is a hundredth of that.
+
+    Raises:
+        TypeError, ValueError: for features of other shapes, or another number of levels.
     """
+    require_levels(student, teacher)
     total = torch.zeros((), device=student[0].device)
     # in float32: variances are differences of large numbers
     with torch.autocast(total.device.type, enabled=False):
@@ -162,8 +174,9 @@ def naturalness(student: tuple[Tensor, ...], teacher: tuple[Tensor, ...]) -> Ten
 
 def structure(student: tuple[Tensor, ...], teacher: tuple[Tensor, ...], block: int) -> Tensor:
     """ℓ_ET of the features of corresponding levels ``(B, C, H, W)``, a scalar; ``block`` is the
-    side of a block in pixels.
+    side of a block in pixels. Errors as :func:`naturalness`.
     """
+    require_levels(student, teacher)
     total = torch.zeros((), device=student[0].device)
     for own, target in zip(student, teacher, strict=True):
         own, target = (

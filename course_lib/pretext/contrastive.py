@@ -51,7 +51,7 @@ class Settings(NINSettings):
 
     def __post_init__(self):
         super().__post_init__()
-        self.require_at_least(embedding=1)
+        self.require_at_least(embedding=1, batch_size=2)  # one image alone has no negatives, and a loss of 0
         if not self.temperature > 0:
             raise ValueError(f"temperature = {self.temperature}, but it must be positive.")
         for name in ("colour", "changed", "gray"):
