@@ -33,7 +33,7 @@ PARTS = {
         ONE_THREAD,
     ),
     "chapters run (nbval)": (
-        [*TOGETHER, "loadfile", "--nbval-lax", "--nbval-current-env", "--nbval-cell-timeout=300", "-p", "no:cacheprovider", *CHAPTERS],
+        [*TOGETHER, "loadfile", "--nbval-lax", "--nbval-current-env", "--nbval-cell-timeout=600", "-p", "no:cacheprovider", *CHAPTERS],
         {**EMBEDDED, **ONE_THREAD},
     ),
     "chapters are sound": ([*TOGETHER, "worksteal", "tests/test_chapters.py"], {**EMBEDDED, **ONE_THREAD}),

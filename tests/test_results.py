@@ -204,7 +204,7 @@ def test_committed_record(file, monkeypatch):
         assert hashlib.sha256(content).hexdigest() == found["weights"]["sha256"]
         assert len(content) <= LARGEST_WEIGHTS
     elif isinstance(found["seed"], int):  # of one training, whose weights nothing needs
-        assert found["steps"] == found["settings"]["steps"] and set(found["per_image"]) <= set(found["metrics"])
+        assert found["steps"] == found["settings"]["steps"] and set(results.singles(found)) <= set(found["metrics"])
     else:  # of several trainings
         assert found["steps"] == found["settings"]["steps"] * len(found["seed"]) and len(found["seed"]) >= 3
         assert all(len(values) == len(found["seed"]) for metrics in found["per_seed"].values() for values in metrics.values())

@@ -19,7 +19,7 @@ from pathlib import Path
 import staleness
 
 BOOK = Path(__file__).resolve().parents[1] / "book"
-TIMEOUT = 300  # seconds for one cell
+TIMEOUT = 600  # seconds for one cell: machines differ
 PRECISION = "bf16-mixed"  # of stored outputs, unless COURSE_PRECISION says otherwise: what a probe prefers differs from day to day
 KERNELSPEC = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
 """As JupyterLab writes it: with another one a notebook would count as modified as soon as it is opened."""
