@@ -20,7 +20,6 @@ import staleness
 
 BOOK = Path(__file__).resolve().parents[1] / "book"
 TIMEOUT = 600  # seconds for one cell: machines differ
-PRECISION = "bf16-mixed"  # of stored outputs, unless COURSE_PRECISION says otherwise: what a probe prefers differs from day to day
 KERNELSPEC = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
 """As JupyterLab writes it: with another one a notebook would count as modified as soon as it is opened."""
 VIEW = "application/vnd.jupyter.widget-view+json"
@@ -51,6 +50,16 @@ def notebook(source: Path):
     return made
 
 
+def precision() -> str:
+    """In what chapters are run here, unless ``COURSE_PRECISION`` says otherwise: what a short probe finds faster differs from day to day.
+
+    Processors without AVX-512 compute bfloat16 by routines that take some thirty times as long.
+    """
+    import torch
+
+    return "bf16-mixed" if torch.backends.cpu.get_cpu_capability().startswith("AVX512") else "32-true"
+
+
 def run(made, *, seed: int = 0, preset: str = "quick", before: str = ""):
     """Execute a notebook in place, on embedded data; ``before`` is code for the kernel to run first.
 
@@ -62,7 +71,7 @@ def run(made, *, seed: int = 0, preset: str = "quick", before: str = ""):
 
     environment = {k: v for k, v in os.environ.items() if k != "COURSE_DATA"}
     environment |= {"COURSE_SEED": str(seed), "COURSE_PRESET": preset, "MPLBACKEND": "agg"}
-    environment.setdefault("COURSE_PRECISION", PRECISION)
+    environment.setdefault("COURSE_PRECISION", precision())
     if before:
         made.cells.insert(0, nbformat.v4.new_code_cell(before))
     client = NotebookClient(made, timeout=TIMEOUT, kernel_name="python3", resources={"metadata": {"path": str(BOOK)}})
