@@ -38,6 +38,8 @@ SHEET_SIDE = 512  # of the sheet of strings that overlaid text is cut from, in p
 
 def require_strength(kind: str, strength: tuple[float, float]) -> None:
     """Raise ``ValueError`` unless ``strength`` is a lowest and a highest one that a kind of noise can have."""
+    if kind not in STRENGTHS:
+        raise ValueError(f'unknown noise "{kind}"; there are {", ".join(STRENGTHS)}.')
     low, high, words = STRENGTHS[kind]
     if not isinstance(strength, tuple) or len(strength) != 2 or not low <= strength[0] <= strength[1] <= high:
         raise ValueError(f"strength = {strength}: for {kind} noise give a lowest and a highest one in {low:g} to {high:g}, {words}.")
@@ -116,10 +118,11 @@ def photons(clean: Tensor, at_white: float | Tensor, generator: torch.Generator)
         ValueError: for a wrong shape, a χ outside its range, or negative intensities.
     """
     require_images(clean, "clean images")
-    chi = each(at_white, clean, "at_white", 1e-3, 1e6, "it is the number of photons that a white pixel expects.")
+    exact = clean if clean.dtype == torch.float64 else clean.float()  # half precision does not even hold a large χ
+    chi = each(at_white, exact, "at_white", 1e-3, 1e6, "it is the number of photons that a white pixel expects.")
     if clean.device.type == "cpu" and bool((clean < 0).any()):
         raise ValueError("clean images have negative intensities: no number of photons is negative.")
-    return torch.poisson(clean * chi, generator=generator) / chi
+    return (torch.poisson(exact * chi, generator=generator) / chi).to(clean)
 
 
 def dropped(clean: Tensor, probability: float | Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:

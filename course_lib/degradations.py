@@ -16,6 +16,7 @@ from course_lib import checks
 from course_lib.noise import gaussian
 
 LONGEST = 31  # pixels of a motion or of a streak
+DENSEST = 0.2  # share of pixels with a drop
 
 
 def line_kernels(length: Tensor, angle: Tensor, side: int) -> Tensor:
@@ -46,8 +47,18 @@ def _along_lines(images: Tensor, kernels: Tensor) -> Tensor:
     return F.conv2d(padded.view(1, batch * channels, *padded.shape[2:]), weight, groups=batch * channels).view(images.shape)
 
 
-def _range(values: tuple[float, float], name: str, low: float, high: float) -> tuple[float, float]:
-    """A lowest and a highest value; ``TypeError`` and ``ValueError`` for anything else, or outside [low, high]."""
+def require_range(values: tuple[float, float], name: str, low: float, high: float) -> tuple[float, float]:
+    """``values`` as numbers, if they are a lowest and a highest one.
+
+    Args:
+        values: the pair.
+        name: what the message calls it.
+        low, high: between which both must lie.
+
+    Raises:
+        TypeError: for anything but a pair of numbers.
+        ValueError: for a number that lies elsewhere, or a pair whose highest comes first.
+    """
     if not isinstance(values, tuple) or len(values) != 2:
         raise TypeError(f"{name} is {values!r}, but a pair of the lowest and the highest one is expected.")
     first, last = (checks.number(value, name, low, high) for value in values)
@@ -78,7 +89,7 @@ def motion_blur(clean: Tensor, length: tuple[float, float], sigma: float, genera
         ValueError: for a wrong shape, a length outside 1 to 31, or a σ that makes no sense.
     """
     checks.require_images(clean, "clean images")
-    between = _range(length, "length", 1, LONGEST)
+    between = require_range(length, "length", 1, LONGEST)
     ways = _uniform(between, (len(clean),), clean, generator)
     angles = _uniform((0, math.pi), (len(clean),), clean, generator)
     side = 2 * math.ceil(between[1] / 2) + 1
@@ -104,7 +115,7 @@ def rain(clean: Tensor, density: tuple[float, float], generator: torch.Generator
         ValueError: for a wrong shape, or a density outside 0 to 0.2.
     """
     checks.require_images(clean, "clean images")
-    between = _range(density, "density", 0, 0.2)
+    between = require_range(density, "density", 0, DENSEST)
     batch, _, height, width = clean.shape
     share = _uniform(between, (batch, 1, 1, 1), clean, generator)
     ways = _uniform((9, 21), (batch,), clean, generator)

@@ -163,8 +163,10 @@ def outputs(model: nn.Module, images: Tensor, *, at_once: int = 100) -> Tensor:
     """What ``model`` gives for uint8 images ``(N, C, H, W)``, ``at_once`` at a time: ``(N, …)`` float32, on its device.
 
     Raises:
-        TypeError, ValueError: for anything but images of that type and shape, or a result with NaN.
+        TypeError, ValueError: for anything but images of that type and shape, a model in training mode, or a result with NaN.
     """
+    if getattr(model, "training", False):
+        raise ValueError("the model is in training mode, where the images change its batch statistics: call model.eval().")
     checks.tensor(images, "images", ("N", "C", "H", "W"), of="8-bit")
     weight = next(model.parameters(), torch.zeros(()))
     parts = images.split(checks.whole(at_once, "at_once", 1))

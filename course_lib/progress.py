@@ -1,4 +1,4 @@
-"""What someone at the keyboard sees of a training: a bar that leaves one finished line behind."""
+"""What someone at the keyboard sees of a training, a bar that leaves one finished line behind, and of an evaluation, a bar."""
 
 from __future__ import annotations
 
@@ -34,6 +34,11 @@ class _NotebookBar(tqdm):
         pass
 
 
+def bar(total: int, label: str, unit: str, *, done: int = 0) -> tqdm:
+    """A bar that a terminal shows until it is closed, and nothing else does: no line in a file, nothing in a notebook."""
+    return tqdm(total=total, initial=done, desc=label, unit=unit, ncols=110, leave=False, disable=None, file=Careful(sys.stderr))
+
+
 class Progress:
     """Context manager around a tqdm bar: ``show(done, values)`` moves it, its end leaves one line.
 
@@ -52,10 +57,10 @@ class Progress:
     def __enter__(self) -> Progress:
         self.began = time.perf_counter()
         if self.visible:
-            kind = _NotebookBar if in_notebook() else tqdm
-            careful = {"leave": False, "disable": None, "file": Careful(sys.stderr)}  # None: off unless in a terminal
-            options = {} if in_notebook() else careful
-            self.bar = kind(total=self.total, initial=self.start, desc=self.label, unit="step", ncols=110, **options)
+            if in_notebook():
+                self.bar = _NotebookBar(total=self.total, initial=self.start, desc=self.label, unit="step", ncols=110)
+            else:
+                self.bar = bar(self.total, self.label, "step", done=self.start)
         return self
 
     def show(self, done: int, values: dict[str, float]) -> None:

@@ -61,8 +61,10 @@ def random_low_resolution(
         enlarging: ways to choose from.
 
     Returns:
-        Images in the shape of ``images``. Errors as :func:`low_resolution`.
+        Images in the shape of ``images``. Errors as :func:`low_resolution`; ``ValueError`` also where there is nothing to choose from.
     """
+    if not factors or not enlarging:
+        raise ValueError(f"factors = {factors}, enlarging = {enlarging}: give at least one of each, to choose from.")
     made = torch.stack([low_resolution(images, factor, way) for factor in factors for way in enlarging])
     chosen = torch.randint(len(made), (len(images),), generator=generator, device=images.device)
     return made[chosen, torch.arange(len(images), device=images.device)]

@@ -161,6 +161,17 @@ def test_any_size(kind, size):
         network.denoise((255 * noisy).to(torch.uint8))
 
 
+@pytest.mark.parametrize("size", [(8, 16), (12, 8), (8, 8)])
+def test_half_plane_of_images_that_lie_or_stand(size):
+    """It is the branch of each turn by itself, and as blind as that of a square."""
+    network = HalfPlane(width=3, depth=2, channels=1).double()
+    noisy = torch.rand(1, 1, *size, generator=seeded(), dtype=torch.float64)
+    turns = [torch.rot90(network.branch(torch.rot90(noisy - 0.5, k, (2, 3))), -k, (2, 3)) for k in range(4)]
+    assert torch.allclose(network(noisy), network.combine(torch.cat(turns, dim=1)) + 0.5, atol=1e-12)
+    jacobian = torch.autograd.functional.jacobian(network, noisy).reshape(noisy.numel(), -1)
+    assert torch.count_nonzero(jacobian.diagonal()) == 0 and torch.count_nonzero(jacobian) > noisy.numel()
+
+
 @pytest.mark.parametrize("kind", BOTH)
 def test_compile(kind):
     network, noisy = BOTH[kind](1), torch.rand(1, 1, 16, 16, generator=seeded())

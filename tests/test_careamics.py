@@ -58,7 +58,7 @@ def test_boxes_that_the_border_cuts():
 def test_neighbour_or_centre():
     images = torch.arange(225.0).view(1, 1, 15, 15).expand(3000, 1, 15, 15).contiguous()
     middle = torch.full((3000, 1, 1), 7)
-    chosen = masking.Positions(middle, middle, torch.ones_like(middle, dtype=torch.bool))
+    chosen = masking.Positions(middle, middle, torch.ones_like(middle, dtype=torch.bool), (15, 15))
     found = masking.replaced(images, chosen, "neighbour or centre", 1, seeded())[:, 0, 7, 7].long()
     ours = [int((found == (7 + a) * 15 + 7 + b).sum()) for a in (-1, 0, 1) for b in (-1, 0, 1)]
     assert sum(ours) == 3000 and same_distribution(ours, OFFSETS)
@@ -68,7 +68,7 @@ def test_median():
     (y, x), middle = MEDIANS
     image = (torch.arange(72) * 37 % 101).double().view(1, 1, 8, 9) / 100
     place = (torch.full((1, 1, 1), p) for p in (y, x))
-    chosen = masking.Positions(*place, torch.ones(1, 1, 1, dtype=torch.bool))
+    chosen = masking.Positions(*place, torch.ones(1, 1, 1, dtype=torch.bool), (8, 9))
     made = masking.replaced(image, chosen, "median", 2, seeded())[0, 0, y, x].item()
     assert made == pytest.approx(sum(middle) / 2, abs=1e-6)
 

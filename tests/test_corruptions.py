@@ -42,6 +42,12 @@ def test_photons_one_strength_for_each_image_and_beyond_white():
     assert torch.equal(corruptions.photons(flat(0.0, 1, 1, 8, 8), 10, seeded()), flat(0.0, 1, 1, 8, 8))
 
 
+@pytest.mark.parametrize("kind", [torch.float16, torch.bfloat16, torch.float64])
+def test_photons_of_a_type_that_does_not_hold_their_number(kind):
+    noisy = corruptions.photons(flat(0.5, 1, 1, 64, 64).to(kind), 1e6, seeded())
+    assert noisy.dtype == kind and noisy.double().mean().item() == pytest.approx(0.5, abs=2e-3)
+
+
 def test_negative_intensities():
     with pytest.raises(ValueError, match="negative intensities: no number of photons is negative"):
         corruptions.photons(flat(-0.1, 1, 1, 4, 4), 10, seeded())

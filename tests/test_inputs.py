@@ -32,7 +32,7 @@ from course_lib.metric_learning import evaluation as of_people
 from course_lib.metric_learning.embedding import Embedder, EmbeddingSettings
 from course_lib.metric_learning.gallery import Gallery, threshold
 from course_lib.metric_learning.small_embedder import SmallEmbedder
-from course_lib.noisy_classification import brisque, imagenet, logit_distillation, piqe, pixel_regularisation, slkd
+from course_lib.noisy_classification import brisque, imagenet, logit_distillation, piqe, pixel_regularisation, restorer, slkd
 from course_lib.noisy_classification import evaluation as of_noisy
 from course_lib.pretext import (
     activation_maps,
@@ -49,7 +49,7 @@ from course_lib.pretext import (
     rotation,
     segmentation,
 )
-from course_lib.self_supervised_denoising import linear_filter, masking, noise2noise, noise2void, pixel_shuffle
+from course_lib.self_supervised_denoising import linear_filter, masking, noise2noise, noise2void, pixel_shuffle, target_bias
 
 
 def seeded(seed=0):
@@ -277,6 +277,19 @@ REFUSED = [  # (call, words that its message has)
     (lambda: linear_filter.LinearFilter(rand(5, 5).double(), 0.0).denoise(rand(1, 1, 2, 2)), "too small to be mirrored"),
     (lambda: noise2void.self_loss(lambda images: images, eight_bit(1, 1, 8, 8)), "noisy images are torch.uint8"),
     (lambda: noise2void.surroundings(rand(1, 1, 1, 8)), r"have \(1, 8\) pixels, but a pixel has neighbours"),
+    (lambda: probes.evaluate(torch.nn.Linear(2, 2).train(), eight_bit(4, 1, 16, 16), ANYONE), "in training mode.*call model.eval"),
+    (lambda: masking.replaced(IMAGES, masking.grid(IMAGES[..., :8], 4, 0), "mean", 1, seeded()), r"chosen in images of \(2, 1, 16, 8\)"),
+    (lambda: masking.grid(IMAGES, 4, 0).mask(IMAGES[:1]), r"images are \(1, 1, 16, 16\), but the positions were chosen in .*\(2, 1, "),
+    (lambda: masking.replaced(eight_bit(2, 1, 16, 16), masking.grid(IMAGES, 4, 0), "mean", 1, seeded()), "noisy images: .*floating-point"),
+    (lambda: restorer.Settings(length=(50.0, 99.0)), "length = 50, but it must lie in 1 to 31"),
+    (lambda: restorer.Settings(density=(0.1, 0.05)), "the lowest comes first"),
+    (lambda: restorer.Settings(motion_sigma_255=-1.0), "motion_sigma_255 = -1"),
+    (lambda: colourisation.loss(rand(2, 313, 4, 4), rand(1, 2, 4, 4), rand(313, 2), rand(313)), r"colours \(1, 2, 4, 4\) do not fit"),
+    (lambda: target_bias.clipped_mean(0.5, -1), "sigma = -1"),
+    (lambda: target_bias.clipped_mean(math.nan, 0.1), "y = nan"),
+    (lambda: corruptions.require_strength("fog", (0.0, 1.0)), 'unknown noise "fog"; there are gaussian'),
+    (lambda: resolution.random_low_resolution(IMAGES, (), seeded()), "give at least one of each"),
+    (lambda: segmentation.scores(CLASSIFIER, eight_bit(2, 3, 16, 16), at_once=0), "at_once = 0"),
     # scales: what only 0–255 can explain
     (lambda: DNCNN.denoise(255 * IMAGES), r"noisy images have values up to 25\d.*only the 0–255 scale explains.*divide them by 255"),
     (lambda: CBDNET.denoise(255 * COLOR), "noisy images have values .* 0–255 scale"),

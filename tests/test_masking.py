@@ -80,7 +80,7 @@ def test_every_neighbour_is_equally_likely(masker, place):
     count, radius, side = 12_000, 2, 9
     images = numbered(count, 1, side, side)
     y, x = (torch.full((count, 1, 1), p) for p in place)
-    chosen = masking.Positions(y, x, torch.ones(count, 1, 1, dtype=torch.bool))
+    chosen = masking.Positions(y, x, torch.ones(count, 1, 1, dtype=torch.bool), (side, side))
     made = masking.replaced(images, chosen, masker, radius, seeded())
     values = made[:, 0, place[0], place[1]].long()
     possible = [

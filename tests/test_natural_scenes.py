@@ -145,6 +145,8 @@ def test_piqe_tells_which_blocks_are_noisy():
     assert found.noise[0, :, :7].float().mean() > 0.9 > 0.3 > found.noise[0, :, 7:].float().mean()
     assert torch.equal(piqe.piqe(torch.cat([half, crop("flower")])).score[:1], found.score), "every image by itself"
     assert piqe.piqe(torch.full((1, 1, 32, 32), 0.5)).score.item() == 100
+    for level in (0.0, -0.5):
+        assert piqe.piqe(torch.full((1, 1, 32, 32), level)).score.item() == 100, "nothing is brighter than black, and nothing to scale to"
 
 
 @pytest.mark.parametrize(

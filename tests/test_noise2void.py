@@ -238,6 +238,6 @@ def test_a_validation_without_a_masked_pixel_is_no_success():
 
 def test_a_file_that_is_no_image_is_named(tmp_path):
     (tmp_path / "shot_17.png").write_bytes(b"no image")
-    for name, message in (("shot_17.png", "shot_17.png is no image that Pillow reads"), ("shot_18.png", "shot_18.png cannot be read")):
+    for name, message in (("shot_17.png", "shot_17.png is no image that Pillow reads"), ("shot_18.png", "shot_18.png is missing")):
         with pytest.raises(DataError, match=message):
             noise2void.read([tmp_path / name])

@@ -4,6 +4,7 @@ import ast
 import copy
 import graphlib
 import hashlib
+import io
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +13,7 @@ import pytest
 import torch
 
 import course_lib
-from course_lib import checkpoints, cli, data, project, recipes, recording, results, rng, runs, weights
+from course_lib import checkpoints, cli, data, progress, project, recipes, recording, results, rng, runs, weights
 from course_lib.denoising import cbdnet, dncnn
 from course_lib.recipes import base, denoising, laptop
 from course_lib.recipes import metric_learning as of_people
@@ -420,6 +421,23 @@ def test_evaluate_the_smallest_images(home, monkeypatch):
     everything = runs.evaluate("dncnn_3", "quick", model)["photos"]
     assert list(few) == list(everything) and list(few["psnr_25"]) == ["b", "c"] and list(everything["psnr_25"]) == list("abcd")
     assert all(values == {n: everything[metric][n] for n in values} for metric, values in few.items())
+
+
+def test_who_waits_for_an_evaluation_sees_how_far_it_is(home, monkeypatch):
+    """A bar for each metric, which ends at its last image; what is measured image by image is the same as in one go."""
+    shown = []
+
+    def bar(total, label, unit):
+        shown.append((label, total, made := progress.tqdm(total=total, file=io.StringIO())))
+        return made
+
+    monkeypatch.setattr(progress, "bar", bar)
+    images = data.load("photos", "test").images
+    chosen = base.Benchmark(metrics={"mean": lambda model, images, indices: [images[i].float().mean().item() for i in indices]}, parts=3)
+    found = chosen.figures(data.load("photos", "test"), torch.nn.Identity())
+    assert list(found["mean"].values()) == [image.float().mean().item() for image in images]
+    assert [(label, total, made.n) for label, total, made in shown] == [("photos, mean", len(images), len(images))]
+    assert all(test.parts > 1 for test in recipes.RECIPES["cbdnet"].presets["paper"].tests.values())
 
 
 def test_evaluate_on_a_data_set_of_the_preset_takes_its_metrics(home):

@@ -83,7 +83,8 @@ def piqe(images: Tensor, *, as_released: bool = False) -> Piqe:
         ValueError: for a wrong shape.
     """
     gray = _whole_blocks(brisque.luma(images))
-    brightest = gray.amax((1, 2, 3), keepdim=True).clamp(min=torch.finfo(gray.dtype).tiny)
+    brightest = gray.amax((1, 2, 3), keepdim=True)
+    brightest = torch.where(brightest > 0, brightest, 1)  # an image without a positive value is not scaled
     cut = blocks(brisque.mscn((255 * gray / brightest).round(), constant=1.0))[:, 0]  # (B, rows, columns, 16, 16)
     variance = cut.var((-2, -1))
     deviation = variance.sqrt()

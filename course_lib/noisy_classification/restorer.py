@@ -24,7 +24,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from course_lib import degradations, metrics, rng
+from course_lib import checks, degradations, metrics, rng
 from course_lib.batches import ImagePool, padded, to_float
 from course_lib.data import Dataset
 from course_lib.denoising import common
@@ -70,6 +70,9 @@ class Settings(Plan):
         if self.task not in get_args(Task) or self.reads not in ("degraded", "clean"):
             tasks = ", ".join(get_args(Task))
             raise ValueError(f'task = "{self.task}", reads = "{self.reads}": tasks are {tasks}; degraded or clean images are read.')
+        degradations.require_range(self.length, "length", 1, degradations.LONGEST)
+        degradations.require_range(self.density, "density", 0, degradations.DENSEST)
+        checks.number(self.motion_sigma_255, "motion_sigma_255", 0, 255)
         if self.patch_size < 16 or self.patch_size % 2 ** (LEVELS - 1):
             raise ValueError(f"patch_size = {self.patch_size}, but it must be a multiple of {2 ** (LEVELS - 1)}, and at least 16.")
 

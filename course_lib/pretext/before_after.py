@@ -249,7 +249,7 @@ class _Two(nn.Module):
 
     def __init__(self, model: nn.Module):
         super().__init__()
-        self.model = model
+        self.model, self.training = model, model.training
 
     def forward(self, images: Tensor) -> Tensor:
         return self.model(images)[:, :2]

@@ -216,7 +216,12 @@ def loss(logits: Tensor, ab: Tensor, centres: Tensor, weights: Tensor) -> Tensor
         logits: ``(B, Q, h, w)``.
         ab: the colours ``(B, 2, h, w)``.
         centres, weights: of the bins, ``(Q, 2)`` and ``(Q,)``.
+
+    Raises:
+        ValueError: for colours of another number of images, or of parts of them.
     """
+    if ab.shape != (len(logits), 2, *logits.shape[2:]):
+        raise ValueError(f"logits {tuple(logits.shape)} and colours {tuple(ab.shape)} do not fit: (B, Q, h, w) and (B, 2, h, w).")
     nearest, share = soft_targets(ab.permute(0, 2, 3, 1).reshape(-1, 2), centres)
     log = logits.log_softmax(1).permute(0, 2, 3, 1).reshape(-1, logits.shape[1])
     entropy = -(share * log.gather(1, nearest)).sum(1) * weights[nearest[:, 0]]

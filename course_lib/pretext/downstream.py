@@ -84,6 +84,7 @@ def by_neighbours(
     require_pairs(images, labels)
     chosen = checks.indices(indices, len(images))
     train = known()
+    require_pairs(train.images, train.labels)
     queries = features(network, images[chosen], [block])[block]
     classes = 1 + int(max(train.labels.max(), labels.max()))
     scores = probes.neighbours(features(network, train.images, [block])[block], train.labels, queries, classes=classes)

@@ -28,12 +28,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from course_lib import checks, metrics, rng
-from course_lib.batches import to_float
 from course_lib.data import Dataset
 from course_lib.frozen import Frozen
 from course_lib.labelled import LabelledPool
 from course_lib.plan import Plan
 from course_lib.pretext import activation_maps, backgrounds, before_after
+from course_lib.probes import outputs
 from course_lib.rng import Draws
 
 PRIOR = 0.03
@@ -144,9 +144,11 @@ def step(
 
 @torch.no_grad()
 def scores(model: nn.Module, images: Tensor, *, at_once: int = 200) -> Tensor:
-    """Logits ``(N, 1, H, W)`` of uint8 images ``(N, 3, H, W)``, on the CPU; a pixel is marked where they are positive."""
-    weight = next(model.parameters())
-    return torch.cat([model(to_float(part.to(weight.device))).cpu() for part in images.split(at_once)])
+    """Logits ``(N, 1, H, W)`` of uint8 images ``(N, 3, H, W)``, on the CPU; a pixel is marked where they are positive.
+
+    Errors as :func:`course_lib.probes.outputs`.
+    """
+    return outputs(model, images, at_once=at_once).cpu()
 
 
 def evaluate(model: nn.Module, images: Tensor, masks: Tensor, *, indices: Sequence[int] | None = None) -> list[float]:

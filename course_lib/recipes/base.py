@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 from torch import Tensor, nn
 
+from course_lib import progress
 from course_lib.data import Dataset
 from course_lib.training import Method, Plan
 
@@ -33,15 +36,26 @@ class Benchmark:
 
     metrics: Mapping[str, Measure]  # by the name that records use, see course_lib.reported.named
     overlap: float = 0.0  # where seeds divide one data set anew: its part tested on, by that trained on; see course_lib.results.interval
+    parts: int = 1  # in how many the images are measured, one after another, where that takes so long that one wants to see how far it is
 
     def figures(self, images: Dataset, model: nn.Module, *, seed: int = 0, count: int | None = None) -> Figures:
         """Every metric of the ``count`` smallest images, or of all."""
         indices = sorted(sorted(range(len(images)), key=lambda i: images.images[i].numel())[:count])
-        names = [images.names[i] for i in indices]
+        names, measured = [images.names[i] for i in indices], self.measured(images)
         return {
-            metric: dict(zip(names, measure(model, *self.measured(images), indices=indices), strict=True))
+            metric: dict(zip(names, self._values(partial(measure, model, *measured), indices, f"{images.name}, {metric}"), strict=True))
             for metric, measure in self.metrics.items()
         }
+
+    def _values(self, measure: Callable[..., list[float]], indices: Sequence[int], label: str) -> list[float]:
+        """What ``measure(indices=…)`` gives for the images of these numbers; a terminal shows how far it is."""
+        values, size = [], max(1, math.ceil(len(indices) / self.parts))
+        with progress.bar(len(indices), label, "image") as bar:
+            for start in range(0, len(indices), size):
+                part = indices[start : start + size]
+                values += measure(indices=part)
+                bar.update(len(part))
+        return values
 
     def measured(self, images: Dataset) -> tuple[Sequence[Tensor], ...]:
         """What a measure gets of a data set: its images ``(C, H, W)``, which it takes for clean.

@@ -9,8 +9,8 @@ from torch import nn
 
 from course_lib import reported
 from course_lib.denoising import bfcnn, cbdnet, dncnn, evaluation, fdncnn, ffdnet, gradual, nn3d
-from course_lib.recipes.base import Benchmark, Measure, Preset, Recipe, Source, published
-from course_lib.recipes.of_images import OfPairs, before_and_after, benchmarks, images, restored
+from course_lib.recipes.base import Measure, Preset, Recipe, Source, published
+from course_lib.recipes.of_images import OfImages, OfPairs, before_and_after, benchmarks, images, restored
 from course_lib.training import Method
 
 # --- how they are measured ------------------------------------------------------------------------------------------------
@@ -163,9 +163,9 @@ RECIPES: dict[str, Recipe] = {
             "quick": Preset(settings=dncnn.Settings(**QUICK, sigma_255=(0.0, 55.0)), data=images("photos"),
                             tests=benchmarks(["photos"], GRAY)),
             "paper": Preset(settings=dncnn.Settings(**BLIND), data=images("bsd400"), tests={
-                "bsd68": Benchmark(metrics={**GRAY, **AROUND, **beyond(dncnn)}),
-                "set12": Benchmark(metrics={**GRAY, **AROUND}),
-                "photos": Benchmark(metrics=GRAY),
+                "bsd68": OfImages(metrics={**GRAY, **AROUND, **beyond(dncnn)}),
+                "set12": OfImages(metrics={**GRAY, **AROUND}),
+                "photos": OfImages(metrics=GRAY),
             }),
         },
         paper=published({
@@ -185,10 +185,10 @@ RECIPES: dict[str, Recipe] = {
                             data=images("photos"), tests=benchmarks(["photos"], {**GRAY, **UPSCALED, **DEBLOCKED})),
             # of the paper: 50 epochs of 128 × 8,000 patches
             "paper": Preset(settings=dncnn.Settings(**{**BLIND, "steps": 400_000}, general=True), data=images("bsd400"), tests={
-                "bsd68": Benchmark(metrics=GRAY),
-                "set12": Benchmark(metrics={**GRAY, **DEBLOCKED}),
-                "set5": Benchmark(metrics=UPSCALED),
-                "photos": Benchmark(metrics={**GRAY, **UPSCALED, **DEBLOCKED}),
+                "bsd68": OfImages(metrics=GRAY),
+                "set12": OfImages(metrics={**GRAY, **DEBLOCKED}),
+                "set5": OfImages(metrics=UPSCALED),
+                "photos": OfImages(metrics={**GRAY, **UPSCALED, **DEBLOCKED}),
             }),
         },
         paper=published({
@@ -204,9 +204,9 @@ RECIPES: dict[str, Recipe] = {
             "quick": Preset(settings=dncnn.Settings(**QUICK, channels=3, sigma_255=(0.0, 55.0)), data=images("photos", color=True),
                             tests=benchmarks(["photos"], COLOR)),
             "paper": Preset(settings=dncnn.Settings(**BLIND, channels=3), data=images("cbsd432", color=True), tests={
-                "cbsd68": Benchmark(metrics=COLOR),
+                "cbsd68": OfImages(metrics=COLOR),
                 "cc15": REAL,
-                "photos": Benchmark(metrics={**COLOR, **TAKEN}),
+                "photos": OfImages(metrics={**COLOR, **TAKEN}),
             }),
         },
         paper=published({"quantised": {"cbsd68": {"psnr_15": 33.89, "psnr_25": 31.23, "psnr_35": 29.58, "psnr_50": 27.92}}}),
@@ -253,7 +253,7 @@ RECIPES: dict[str, Recipe] = {
             "quick": Preset(settings=cbdnet.Settings(**QUICK_CBDNET), data=images("photos", color=True),
                             tests=benchmarks(["photos"], TAKEN)),
             "paper": Preset(settings=cbdnet.Settings(), data=images("cbsd432", color=True),
-                            tests={"cc15": REAL, "photos": Benchmark(metrics=TAKEN)}),
+                            tests={"cc15": REAL, "photos": OfImages(metrics=TAKEN)}),
         },
     ),
 }  # fmt: skip

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from functools import partial
 
 from torch import nn
@@ -24,9 +25,16 @@ def images(*names: str, color: bool = False) -> Callable[[int], Split]:
     return lambda seed: Split(", ".join(names), train, partial(load, split="test"))
 
 
+@dataclass(frozen=True, kw_only=True)
+class OfImages(Benchmark):
+    """Whole images, for each of which a large network takes seconds."""
+
+    parts: int = 20
+
+
 def benchmarks(names: Iterable[str], metrics: dict[str, Measure]) -> dict[str, Benchmark]:
     """The same metrics on several data sets."""
-    return {name: Benchmark(metrics=metrics) for name in names}
+    return {name: OfImages(metrics=metrics) for name in names}
 
 
 def untouched(measure: Callable[..., list[float]], *strength: float) -> Measure:
@@ -50,7 +58,7 @@ def before_and_after(measures: dict[str, tuple[Callable[..., list[float]], tuple
     }
 
 
-class OfPairs(Benchmark):
+class OfPairs(OfImages):
     """Real photographs with clean counterparts: measures are called with both."""
 
     def measured(self, images: data.Dataset) -> tuple:

@@ -82,7 +82,6 @@ class BlindSpot(nn.Module):
     """What both networks have: the input of any size, and initial weights."""
 
     multiple: ClassVar[int] = 1  # of which the sides must be multiples
-    square: ClassVar[bool] = False  # must the sides be equal?
     channels: int
 
     def _start(self, seed: int) -> None:
@@ -100,7 +99,7 @@ class BlindSpot(nn.Module):
             TypeError: for integer images.
             ValueError: for a wrong number of dimensions or channels, or no pixels.
         """
-        return of_any_size(self, noisy, square=self.square)
+        return of_any_size(self, noisy)
 
 
 class Dilated(BlindSpot):
@@ -178,8 +177,6 @@ class HalfPlane(BlindSpot):
         ValueError: for a width or depth below 1, or other channels.
     """
 
-    square = True
-
     def __init__(self, *, width: int = 48, depth: int = 5, channels: int = 3, outputs: int | None = None, seed: int = 0):
         super().__init__()
         if width < 1 or depth < 1 or channels not in (1, 3):
@@ -210,8 +207,12 @@ class HalfPlane(BlindSpot):
         return _down(x)
 
     def forward(self, noisy: Tensor) -> Tensor:
-        """The estimate ``(B, outputs, H, W)`` of each pixel from the others; H = W, a multiple of 2^depth."""
-        turned = torch.cat([torch.rot90(noisy - 0.5, turns, (2, 3)) for turns in range(4)])
-        parts = self.branch(turned).chunk(4)
+        """The estimate ``(B, outputs, H, W)`` of each pixel from the others; H and W are multiples of 2^depth."""
+        turned = [torch.rot90(noisy - 0.5, turns, (2, 3)) for turns in range(4)]
+        if noisy.shape[2] == noisy.shape[3]:
+            parts = self.branch(torch.cat(turned)).chunk(4)
+        else:  # an image that lies and one that stands are no batch
+            (first, third), (second, fourth) = (self.branch(torch.cat(turned[k::2])).chunk(2) for k in (0, 1))
+            parts = (first, second, third, fourth)
         back = [torch.rot90(part, -turns, (2, 3)) for turns, part in enumerate(parts)]
         return self.combine(torch.cat(back, dim=1)) + 0.5

@@ -101,7 +101,7 @@ class BlindSpotDenoiser(nn.Module):
             TypeError: for integer images.
             ValueError: for a wrong number of dimensions or channels, or no pixels.
         """
-        return of_any_size(self.network, noisy, square=self.network.square)[:, : self.channels]
+        return of_any_size(self.network, noisy)[:, : self.channels]
 
     def denoise(self, noisy: Tensor, sigma: float | None = None) -> Tensor:
         """The estimate of images ``(B, C, H, W)`` of any size; with ``posterior`` the centre is used as well, and σ must be told.
@@ -119,7 +119,7 @@ class BlindSpotDenoiser(nn.Module):
         if sigma is None:
             raise ValueError("sigma is missing: the posterior weighs the pixel by its noise; blind() gives the estimate without it.")
         noise.require_sigma(sigma)
-        told = of_any_size(self.network, noisy, square=self.network.square)
+        told = of_any_size(self.network, noisy)
         return noisy if sigma < posterior.SMALLEST else posterior.estimate(told, noisy, sigma)
 
 

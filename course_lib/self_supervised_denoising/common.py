@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from course_lib.batches import padded
@@ -11,13 +10,12 @@ from course_lib.denoising.common import require_input
 
 
 @torch.no_grad()
-def of_any_size(network: nn.Module, noisy: Tensor, *, square: bool = False) -> Tensor:
+def of_any_size(network: nn.Module, noisy: Tensor) -> Tensor:
     """What a network gives for images ``(B, C, H, W)`` of any size, on their device, wherever the network is.
 
     Args:
         network: takes sides that are multiples of its ``multiple``; images are mirrored up to there, and cut again.
         noisy: floating point, nominally in [0, 1].
-        square: does it need equal sides? The shorter one is then continued as well.
 
     Raises:
         TypeError: for integer images.
@@ -26,7 +24,4 @@ def of_any_size(network: nn.Module, noisy: Tensor, *, square: bool = False) -> T
     require_input(network, noisy)
     height, width = noisy.shape[-2:]
     images = padded(noisy.to(next(network.parameters())), network.multiple)
-    if square:
-        side = max(images.shape[-2:])
-        images = F.pad(images, (0, side - images.shape[3], 0, side - images.shape[2]), mode="replicate")
     return network(images)[..., :height, :width].to(noisy.device)

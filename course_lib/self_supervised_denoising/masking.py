@@ -33,19 +33,27 @@ class Positions(NamedTuple):
     y: Tensor  # (B, C, K): rows
     x: Tensor  # (B, C, K): columns
     inside: Tensor  # (B, C, K): is it a pixel of the image? What is not lies beyond the border, and is left out
+    size: tuple[int, int]  # (H, W) of the images
     whole: bool = False  # are all known to be inside? Asking the tensor would wait for the GPU
 
     def mask(self, images: Tensor) -> Tensor:
-        """Where pixels of ``images`` ``(B, C, H, W)`` are chosen: 1 there and 0 elsewhere, in their shape and type."""
+        """Where pixels of ``images`` ``(B, C, H, W)`` are chosen: 1 there and 0 elsewhere, in their shape and type.
+
+        Raises:
+            ValueError: for images of another shape than those in which they were chosen.
+        """
         return self._written(torch.zeros_like(images), 1)
 
     def put(self, images: Tensor, values: Tensor) -> Tensor:
-        """A copy of ``images`` ``(B, C, H, W)`` with ``values`` ``(B, C, K)`` at the positions."""
+        """A copy of ``images`` ``(B, C, H, W)`` with ``values`` ``(B, C, K)`` at the positions; errors as :meth:`mask`."""
         return self._written(images.clone(), values)
 
     def _written(self, images: Tensor, values: Tensor | int) -> Tensor:
         """``images`` with the values at the positions; they may be overwritten."""
-        (height, width), flat = images.shape[-2:], images.flatten(2)
+        if images.shape != (*self.y.shape[:2], *self.size):
+            expected = (*self.y.shape[:2], *self.size)
+            raise ValueError(f"images are {tuple(images.shape)}, but the positions were chosen in images of {expected}.")
+        (height, width), flat = self.size, images.flatten(2)
         place = torch.add(self.x, self.y, alpha=width)
         if self.whole:
             return flat.scatter_(2, place, values).view(images.shape)
@@ -85,8 +93,8 @@ def stratified(images: Tensor, ratio: float, generator: torch.Generator) -> Posi
     y = (draw[0] + torch.arange(0, rows * side, side, device=images.device).view(-1, 1)).flatten(2)
     x = (draw[1] + torch.arange(0, columns * side, side, device=images.device)).flatten(2)
     if rows * side == height and columns * side == width:
-        return Positions(y, x, torch.ones_like(y, dtype=torch.bool), whole=True)
-    return Positions(y, x, (y < height) & (x < width))
+        return Positions(y, x, torch.ones_like(y, dtype=torch.bool), (height, width), whole=True)
+    return Positions(y, x, (y < height) & (x < width), (height, width))
 
 
 def grid(images: Tensor, side: int, phase: int) -> Positions:
@@ -103,7 +111,7 @@ def grid(images: Tensor, side: int, phase: int) -> Positions:
     batch, channels, height, width = images.shape
     y, x = torch.meshgrid(torch.arange(phase // side, height, side), torch.arange(phase % side, width, side), indexing="ij")
     y, x = (part.flatten().to(images.device).expand(batch, channels, -1) for part in (y, x))
-    return Positions(y, x, torch.ones_like(y, dtype=torch.bool), whole=True)
+    return Positions(y, x, torch.ones_like(y, dtype=torch.bool), (height, width), whole=True)
 
 
 def replaced(noisy: Tensor, chosen: Positions, masker: str, radius: int, generator: torch.Generator) -> Tensor:
@@ -122,10 +130,13 @@ def replaced(noisy: Tensor, chosen: Positions, masker: str, radius: int, generat
         A copy in the shape and type of ``noisy``.
 
     Raises:
-        ValueError: for an unknown masker, a radius below 1, or a neighbourhood without a neighbour.
+        TypeError: for integer images.
+        ValueError: for an unknown masker, a radius below 1, a neighbourhood without a neighbour, or images of another shape than those
+            in which the pixels were chosen.
     """
     if masker not in get_args(Masker):
         raise ValueError(f'unknown masker "{masker}"; there are {", ".join(get_args(Masker))}.')
+    checks.tensor(noisy, "noisy images", ("B", "C", "H", "W"), of="floating", finite=False)
     if radius < 1 or min(noisy.shape[-2:]) < 2:
         raise ValueError(f"radius = {radius} in images of {tuple(noisy.shape[-2:])} pixels: a pixel needs neighbours, radius ≥ 1.")
     if masker == "random value":

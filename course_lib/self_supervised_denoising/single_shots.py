@@ -15,10 +15,11 @@ from torch import Tensor
 
 from course_lib import noise, rng
 from course_lib.batches import FloatPool, resized, to_float
-from course_lib.data import DataError, Dataset, decoded
+from course_lib.data import Dataset, open_image
 from course_lib.self_supervised_denoising.shots import check_noisy
 from course_lib.training import Plan
 
+JPEG = b"\xff\xd8\xff"  # with which its files begin, whatever they are called
 
 @dataclass(frozen=True, kw_only=True)
 class SingleShots(Plan):
@@ -77,19 +78,12 @@ def read(files: Iterable[str | Path]) -> list[Tensor]:
     JPEG makes 8×8 blocks out of the noise: it can then be told from the surroundings, and a blind spot returns it.
 
     Raises:
-        course_lib.data.DataError: for a file that is missing, damaged or no image, by its name.
+        TypeError, course_lib.data.DataError: see :func:`course_lib.data.open_image`.
     """
     images = []
-    for file in map(Path, files):
-        try:
-            content = file.read_bytes()
-        except OSError as error:
-            raise DataError(f"{file} cannot be read ({error}).") from error
-        if content[:3] == b"\xff\xd8\xff":
+    for file in files:
+        images.append(open_image(file))
+        if Path(file).expanduser().read_bytes().startswith(JPEG):
             told = "its compression spreads the noise over 8×8 pixels, which can be told from their surroundings and so are not removed"
             warnings.warn(f"{file} is a JPEG: {told}. Use the file before compression.", stacklevel=2)
-        try:
-            images.append(decoded(content))
-        except DataError as error:
-            raise DataError(f"{file} {error}") from error
     return images

@@ -26,6 +26,8 @@ import math
 
 import numpy as np
 
+from course_lib import checks
+
 STATISTICS = {"l2": "mean", "l1": "median", "l0": "mode"}
 """Loss -> the statistic of the targets that minimises it."""
 KINDS = ("gaussian", "clipped", "poisson", "bernoulli", "text", "impulses")
@@ -35,9 +37,13 @@ def clipped_mean(y: float, sigma: float) -> float:
     r"""Mean of a pixel y with Gaussian noise of σ, clipped to [0, 1]; :math:`\sigma/\sqrt{2\pi}` above y for a black pixel.
 
     With :math:`a = -y/\sigma, b = (1 - y)/\sigma`: :math:`y\,(\Phi(b) - \Phi(a)) + \sigma\,(\varphi(a) - \varphi(b)) + 1 - \Phi(b)`.
+
+    Raises:
+        TypeError, ValueError: for a y that is no number, or a σ that is none of at least 0.
     """
     from scipy import stats
 
+    y, sigma = checks.number(y, "y"), checks.number(sigma, "sigma", 0)
     if sigma == 0:
         return min(max(y, 0.0), 1.0)
     normal, a, b = stats.norm, -y / sigma, (1 - y) / sigma
