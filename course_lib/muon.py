@@ -81,6 +81,6 @@ class Muon(torch.optim.Optimizer):
                 torch._foreach_add_(averages, gradients)
                 ahead = torch.stack(torch._foreach_add(gradients, averages, alpha=momentum))
                 updates = orthogonalised(ahead.flatten(2).float()).view_as(ahead)
-                for kernel, update in zip(kernels, updates, strict=True):
-                    kernel.mul_(1 - rate * group["weight_decay"]).sub_(update.to(kernel.dtype), alpha=rate)
+                torch._foreach_mul_(kernels, 1 - rate * group["weight_decay"])
+                torch._foreach_sub_(kernels, list(updates.to(kernels[0].dtype)), alpha=rate)
         return loss

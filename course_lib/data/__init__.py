@@ -25,7 +25,8 @@ __all__ = [
 EMBEDDED = ("photos", "digits", "digits_on_photos", "sheets", "pages", "textures", "scenes")  # inside installed packages, or drawn
 SPLIT = (*EMBEDDED, "portraits", "mnist", "cifar10", "cifar10_jpeg", "own", "ws2")
 WITHOUT_SPLIT = {  # what these are for, of the sets that do not come in two parts
-    "bsd400": "train", "cbsd432": "train", "bsd68": "test", "set12": "test", "set5": "test", "cbsd68": "test", "cc15": "test",
+    "bsd400": "train", "cbsd432": "train", "bsd432": "train",
+    "bsd68": "test", "set12": "test", "set5": "test", "cbsd68": "test", "cc15": "test",
 }  # fmt: skip
 IN_COLOR = ("digits_on_photos", "scenes", "ws2", "own", "cifar10", "cifar10_jpeg", "set5", "cbsd432", "cbsd68", "cc15")
 LOADERS = {
@@ -63,8 +64,8 @@ def load(
         name: ``photos`` or ``digits`` (embedded), and ``digits_on_photos``, ``sheets`` (of digits), ``pages`` (of text) and
             ``textures``, made of what is embedded; ``scenes`` of a sorting line, which are drawn; ``mnist``, ``cifar10``,
             ``cifar10_jpeg``, ``faces``, ``portraits`` (the faces, in two parts); or a folder of images: ``bsd400``, ``bsd68``,
-            ``set12``, ``set5``, ``cbsd432``, ``cbsd68``, ``cc15``, ``own``, a folder of your own photographs, and ``ws2``, a
-            sorting line of your own.
+            ``set12``, ``set5``, ``cbsd432``, ``bsd432`` (the same in gray), ``cbsd68``, ``cc15``, ``own``, a folder of your own
+            photographs, and ``ws2``, a sorting line of your own.
         split: ``"train"`` or ``"test"`` where the data set has the two, else None: see ``SPLIT``.
         root: the folder to look in; ``COURSE_DATA`` or ``data/downloads`` where it is None.
         color: for ``photos``: the colour photographs in colour, rather than all of them in gray.

@@ -15,6 +15,7 @@ FOLDERS = {  # name: folder below the data root, PIL mode, what it is
     "set12": ("Set12", "L", "Set12, the 12 classic gray test images"),
     "set5": ("Set5", "RGB", "Set5, the 5 classic super-resolution test images"),
     "cbsd432": ("CBSD432", "RGB", "CBSD432, BSDS500 in colour less the 68 test images"),
+    "bsd432": ("CBSD432", "L", "CBSD432 in gray, BSDS500 less the 68 test images"),
     "cbsd68": ("CBSD68", "RGB", "CBSD68, the 68 test images in colour"),
 }
 
