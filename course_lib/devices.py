@@ -33,25 +33,21 @@ def describe(device: torch.device) -> str:
 
 @cache
 def faster_precision(device: torch.device) -> str:
-    """``bf16-mixed`` where bfloat16 makes a convolution, forth and back, at least 1.2 times as fast; else ``32-true``.
+    """``bf16-mixed`` where a GPU has units for bfloat16, and on a processor where it is at least 1.2 times as fast; else ``32-true``.
 
-    Timed once a process on ``device``, for about a tenth of a second: a processor or GPU without bfloat16 units computes
-    it more slowly than float32, and no version number tells.
+    A processor is timed once a process, for about a tenth of a second, at a convolution, forth and back: no version number tells. A
+    GPU tells, and is not timed: such a convolution is too small for it, and beside other work its time is that of waiting.
     """
-    if device.type == "mps":
-        return "32-true"
+    if device.type != "cpu":
+        return "bf16-mixed" if device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False) else "32-true"
     weight = torch.full((64, 64, 3, 3), 0.01, device=device).to(memory_format=torch.channels_last).requires_grad_()
     images = torch.full((8, 64, 40, 40), 0.5, device=device).to(memory_format=torch.channels_last).requires_grad_()
     best = {}
     for dtype in (torch.float32, torch.bfloat16):
         for repetition in range(6):
-            if device.type == "cuda":
-                torch.cuda.synchronize(device)
             began = time.perf_counter()
             with torch.autocast(device.type, dtype=dtype, enabled=dtype != torch.float32):
                 F.conv2d(images, weight, padding=1).float().mean().backward()
-            if device.type == "cuda":
-                torch.cuda.synchronize(device)
             if repetition:  # the first one also prepares the kernels
                 best[dtype] = min(best.get(dtype, float("inf")), time.perf_counter() - began)
     return "bf16-mixed" if best[torch.float32] > 1.2 * best[torch.bfloat16] else "32-true"
@@ -64,10 +60,9 @@ def precision(wanted: str, device: torch.device | None = None) -> str:
         ValueError: for a precision that is neither ``32-true`` nor ``bf16-mixed``.
     """
     chosen = os.environ.get("COURSE_PRECISION") or "auto" if wanted == "auto" else wanted
-    if chosen == "auto" and max(int(os.environ.get("WORLD_SIZE", 1)), _srun_tasks()) > 1:  # all processes must agree, which timings may not
-        return "bf16-mixed" if torch.cuda.is_available() and torch.cuda.is_bf16_supported(False) else "32-true"
     if chosen == "auto":
-        return faster_precision(device or default())
+        device, together = device or default(), max(int(os.environ.get("WORLD_SIZE", 1)), _srun_tasks()) > 1
+        return "32-true" if together and device.type == "cpu" else faster_precision(device)  # processes must agree, which timings may not
     if chosen not in PRECISIONS:
         raise ValueError(f'precision "{chosen}" is unknown: use {" or ".join(PRECISIONS)} (or COURSE_PRECISION=auto).')
     return chosen

@@ -135,12 +135,14 @@ def paired(ours: Sequence[float], rivals: Sequence[float]) -> tuple[float, float
     """Mean of the differences, ours less the rival's, of the same draws, and the half width of its 95 % interval.
 
     Raises:
-        ValueError: for fewer than two draws, or different numbers of them.
+        ValueError: for fewer than two draws, different numbers of them, or values that are not finite.
     """
     from course_lib.results import interval
 
     if len(ours) != len(rivals):
         raise ValueError(f"there are {len(ours)} values of ours, but {len(rivals)} of the rival's: compare the same draws.")
+    if not all(math.isfinite(value) for value in (*ours, *rivals)):
+        raise ValueError("there are values that are not finite: leave out both of the draw, or train it again.")
     return interval([float(a) - float(b) for a, b in zip(ours, rivals, strict=True)])
 
 

@@ -15,7 +15,8 @@ from torch import Tensor
 from course_lib import checks
 from course_lib.batches import to_uint8
 
-COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")  # Okabe and Ito: told apart by everyone
+# of Okabe and Ito, told apart by everyone, and a gray
+COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000", "#999999")
 STYLE = {
     "figure.constrained_layout.use": True,
     "font.size": 11,
@@ -149,15 +150,19 @@ def curves(
     mark: float | None = None,
     logarithmic: bool = False,
     halves: Mapping[str, Sequence[float]] | None = None,
+    dashes: Mapping[str, str] | None = None,
 ) -> Shown:
-    """Lines over a common x, told apart by colour and marker, from the eighth on also by dashes; ``mark`` draws a dashed vertical line.
+    """Lines over a common x, told apart by colour and marker; ``mark`` draws a dashed vertical line.
 
     With ``logarithmic`` both axes are, with a tick at each x. ``halves`` has half the width of a band around a line, such as its
-    confidence interval, for those lines that have one.
+    confidence interval, for those lines that have one. ``dashes`` has what lines that belong together are drawn with, such as ``"--"``;
+    else those that come after the last colour are dashed. The names of more lines than there is room for within stand at the right.
     """
-    drawn, axis = figure(7, 3.4)
-    for number, ((label, y), marker) in enumerate(zip(lines.items(), itertools.cycle("osD^vPX"), strict=False)):
-        (line,) = axis.plot(x, y, marker=marker, ms=4.5, lw=1.5, label=label, ls="-" if number < len(COLORS) else "--")
+    many = len(lines) > 7
+    drawn, axis = figure(8.6 if many else 7, 3.7 if many else 3.4)
+    for number, ((label, y), marker) in enumerate(zip(lines.items(), itertools.cycle("osD^vPXp"), strict=False)):
+        style = (dashes or {}).get(label, "-" if number < len(COLORS) else "--")
+        (line,) = axis.plot(x, y, marker=marker, ms=4.5, lw=1.5, label=label, ls=style)
         if halves and label in halves:
             low, high = ([a + sign * b for a, b in zip(y, halves[label], strict=True)] for sign in (-1, 1))
             axis.fill_between(x, low, high, color=line.get_color(), alpha=0.2, lw=0)
@@ -170,7 +175,8 @@ def curves(
         axis.set(xscale="log", yscale="log")
         axis.set_xticks(list(x), [f"{value:g}" for value in x])
         axis.minorticks_off()
-    axis.legend(fontsize=9, frameon=STYLE["legend.frameon"])
+    beside = {"loc": "center left", "bbox_to_anchor": (1.0, 0.5), "handlelength": 3.5} if many else {}
+    axis.legend(fontsize=9, frameon=STYLE["legend.frameon"], **beside)
     return show(drawn, alt)
 
 

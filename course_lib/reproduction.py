@@ -277,12 +277,17 @@ def beside(
         papers = [f"{published[words][m]['value']:.{digits}f}" if m in published[words] else "–" for m in metrics.values()]
         ours = [_ours(record, data, metric, digits) for metric in metrics.values()]
         cells = [f"{one} / {other}" for one, other in zip(papers, ours, strict=True)] if theirs else ours
-        run = f"{preset}{', short' if record.get('short') else ''}" if preset else f"not run: `{command(recipe, presets[0])}`"
+        run = f"{preset}{', short' if record['short'] else ''}{_seeds(record)}" if preset else f"not run: `{command(recipe, presets[0])}`"
         lines.append([words, *cells, run])
     if lacking:  # rows without any figure are one
         run = f"not run: `{next(iter(lacking.values()))}`" + ", and so on" * (len(lacking) > 1)
         lines.append(["; ".join(lacking), *("–" for _ in metrics), run])
     return plots.table(["paper / ours" if theirs else "", *metrics, "our run"], lines)
+
+
+def _seeds(record: Mapping) -> str:
+    """Over how many seeds a record is, for the end of a line; empty for one."""
+    return f", {len(record['seed'])} seeds" if isinstance(record["seed"], list) else ""
 
 
 def command(recipe: str, preset: str) -> str:

@@ -23,7 +23,7 @@ from course_lib import data, project, rng
 from course_lib.data import dataset, typeset
 
 REPOSITORY = project.PACKAGE.parent
-FOLDERS = ("bsd400", "bsd68", "set12", "set5", "cbsd432", "cbsd68", "cc15")
+FOLDERS = ("bsd400", "bsd68", "set12", "set5", "cbsd432", "bsd432", "cbsd68", "cc15")
 NOT_EMBEDDED = ("mnist", "cifar10", "cifar10_jpeg", "faces", "portraits", "own", "ws2", *FOLDERS)
 
 
@@ -709,6 +709,7 @@ REAL_FOLDERS = {  # name: folder, channels, {size: count}
     "set12": ("Set12", 1, {(256, 256): 7, (512, 512): 5}),
     "set5": ("Set5", 3, {(512, 512): 1, (288, 288): 1, (256, 256): 1, (280, 280): 1, (344, 228): 1}),
     "cbsd432": ("CBSD432", 3, {(321, 481): 295, (481, 321): 137}),
+    "bsd432": ("CBSD432", 1, {(321, 481): 295, (481, 321): 137}),
     "cbsd68": ("CBSD68", 3, {(321, 481): 53, (481, 321): 15}),
 }
 
@@ -724,7 +725,7 @@ def test_real_folder_of_images(name, course_data):
     assert Counter(tuple(image.shape[1:]) for image in found.images) == sizes
     for position in (0, len(files) // 2, len(files) - 1):
         with Image.open(files[position]) as picture:
-            array = np.array(picture)
+            array = np.array(picture.convert("L") if name == "bsd432" else picture)
         expected = array[..., None] if array.ndim == 2 else array
         assert np.array_equal(found.images[position].permute(1, 2, 0).numpy(), expected)
 

@@ -133,6 +133,10 @@ def test_points_of_a_trade_off():
     [axis] = figures.trade_off({"a": crowded, "b": {"λ = ∞": (26.35, 71.2)}}).axes
     boxes = [text.get_window_extent() for text in axis.texts]
     assert len(boxes) == 5 and not any(a.overlaps(b) for a, b in itertools.combinations(boxes, 2))
+    [axis] = figures.trade_off({"a": {"1": (20.0, 50.0)}, "b": {"2": (25.0, 60.0)}}, below="b").axes
+    above, under = (text.get_window_extent() for text in axis.texts)
+    points = [axis.transData.transform(text.xy) for text in axis.texts]
+    assert above.y0 > points[0][1] and under.y1 < points[1][1]
     assert figures.recorded({"image": "joint_image", "none": "joint_1"}, "no preset", "digits_on_photos", 63.75) == {}
     found = figures.recorded({"image": "joint_image"}, "quick", "digits_on_photos", 63.75)["image"]
     measured = results.read("joint_image", "quick")["metrics"]["digits_on_photos"]

@@ -107,11 +107,12 @@ def test_sizes_channels_and_type_of_what_is_filtered():
         ((scenes(1), scenes(1), 1), "size = 1"),
         ((scenes(1), [torch.zeros(1, 1, 9, 9)]), "two gray ones of one size"),
         (([torch.zeros(1, 3, 9, 9)], [torch.zeros(1, 3, 9, 9)]), "two gray ones of one size"),
+        ((scenes(1), scenes(1), 3, [torch.full_like(scenes(1)[0], 0.5)]), "masks have values other than 0 and 1"),
     ],
 )
 def test_wrong_input(arguments, message):
     with pytest.raises(ValueError, match=message):
-        linear_filter.fit(*arguments)
+        linear_filter.fit(*arguments[:3], **({"masks": arguments[3]} if len(arguments) > 3 else {}))
 
 
 def test_integer_images():

@@ -329,6 +329,15 @@ def test_wrong_shots(scenes, message):
         noise2noise.prepare_shots(scenes, small(target="clean"))
 
 
+def test_scenes_that_are_no_images():
+    with pytest.raises(TypeError, match="noisy images"):
+        noise2noise.prepare_shots([[torch.rand(1, 20, 20), torch.rand(1, 20, 20)]], small())
+    with pytest.raises(ValueError, match="no pixels"):
+        noise2noise.prepare([torch.zeros(1, 0, 20, dtype=torch.uint8)], small())
+    with pytest.raises(TypeError, match="8-bit"):
+        noise2noise.prepare([torch.rand(1, 20, 20)], small())
+
+
 def test_a_pool_of_floating_point_images_refuses_integers():
     with pytest.raises(TypeError, match="floating-point ones are expected: 8-bit noise is rounded and clipped"):
         FloatPool(photos(), 16)

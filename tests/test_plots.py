@@ -181,7 +181,13 @@ def test_many_curves_are_all_drawn(drawn):
     plots.curves([1, 2], {str(i): [i, i] for i in range(13)}, "x", "y", "alt")
     curves = drawn[0].axes[0].lines
     assert len({(line.get_color(), line.get_marker(), line.get_linestyle()) for line in curves}) == len(curves) == 13
-    assert len({(line.get_color(), line.get_marker()) for line in curves[:7]}) == 7  # as many as chapter 17 sets side by side
+    assert len({(line.get_color(), line.get_marker()) for line in curves[:8]}) == 8  # as many as chapter 17 sets side by side
+    assert drawn[0].axes[0].get_legend().get_window_extent().x0 > drawn[0].axes[0].get_window_extent().x1, "no line runs through a name"
+
+
+def test_curves_that_belong_together(drawn):
+    plots.curves([1, 2], {"a": [1, 2], "b": [2, 3], "c": [3, 4]}, "x", "y", "alt", dashes={"a": "--", "c": "-."})
+    assert [line.get_linestyle() for line in drawn[0].axes[0].lines] == ["--", "-", "-."]
 
 
 def test_legends_are_in_the_style_of_the_book(drawn):

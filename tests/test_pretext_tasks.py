@@ -681,6 +681,7 @@ SOME = torch.zeros(2, 3, dtype=torch.long)
         (lambda: exemplar.prepare(drawn(5), METHODS[exemplar]), "classes = 8, but there are 5 images"),
         (lambda: exemplar.prepare(drawn(side=20), METHODS[exemplar]), r"images are \(3, 20, 20\), but channels = 3, size = 16"),
         (lambda: autoencoder.evaluate(autoencoder.network(AE).eval(), drawn().images[0], AE), r"\(N, C, H, W\) is expected"),
+        (lambda: tiles.of_test(drawn(4).images, PLAN, [0, 1]), "there are 2 numbers for 4 images: give one for each"),
     ],
 )
 def test_wrong_values(call, message):

@@ -184,7 +184,7 @@ def test_a_paper_beside_runs_of_several_seeds(home):
     metrics, sets = {"clean": "accuracy", "σ = 0.15": "accuracy_38.25"}, ("cifar10", "cifar10_jpeg")
     written((80.0, 82.0))
     text = reproduction.beside(rows, metrics, sets, ("paper", "jpeg")).data
-    assert "| pivot loss | 90.8 / – | 81.7 / 81.0 ± 12.7 | jpeg, short |" in text, "t = 12.7 with one degree of freedom, s = √2"
+    assert "| pivot loss | 90.8 / – | 81.7 / 81.0 ± 12.7 | jpeg, short, 2 seeds |" in text, "t = 12.7 with one degree of freedom, s = √2"
     assert "| clean only | 91.6 / – | 16.6 / – | not run: `course train cifar_clean --preset paper --seeds 3 --record` |" in text
     assert "| 16.6 / – |" in reproduction.beside(rows, metrics, sets, ("quick",)).data
     several = {**rows, "soft": "student_of_logits", "alone": "student_alone"}

@@ -1148,6 +1148,13 @@ def test_the_probe_answers_quickly_and_always_the_same():
     assert devices.faster_precision(torch.device("mps")) == "32-true"
 
 
+@pytest.mark.parametrize("units", [True, False])
+def test_a_gpu_is_asked_and_not_timed(monkeypatch, units):
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation=True: units)
+    monkeypatch.setattr(devices.F, "conv2d", lambda *args, **options: pytest.fail("beside other work its time is that of waiting"))
+    assert devices.faster_precision.__wrapped__(torch.device("cuda")) == ("bf16-mixed" if units else "32-true")
+
+
 # --- compiling ------------------------------------------------------------------------------------------------------------
 
 

@@ -557,7 +557,10 @@ def test_a_figure_that_cannot_be_drawn_says_so():
 
 @pytest.mark.parametrize(
     ("rows", "start", "message"),
-    [((), 0, "one to three rows"), (("a", "b", "c", "d"), 0, "one to three rows"), (("a",), 3, "start = 3"), (("a",), -1, "start = -1")],
+    [
+        ((), 0, "one to three rows"), (("a", "b", "c", "d"), 0, "one to three rows"),
+        (("a",), 3, "start = 3"), (("a",), -1, "start = -1"), (("a",), 1.5, "start = 1.5"),
+    ],
 )
 def test_figures_that_make_no_lab(rows, start, message):
     with pytest.raises(ValueError, match=message):

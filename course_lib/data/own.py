@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 import zlib
 from pathlib import Path
 
@@ -19,7 +20,7 @@ def own(asked: Request) -> Dataset:
     """The images below the folder ``own`` of the data root, in colour, as a viewer shows them: no manifest lists them.
 
     About one in ten is held out for testing. Which ones depends on their paths alone, so that a new image moves no other. Where
-    all images lie in folders, such as ``own/cats/1.jpg``, the first folder is the class.
+    all images lie in folders, such as ``own/cats/1.jpg``, the first folder is the class; where a few do not, a warning names one.
 
     Raises:
         course_lib.data.DataError: for a folder without images, or too few for the split, and for a file that is no image.
@@ -32,6 +33,10 @@ def own(asked: Request) -> Dataset:
             f"COURSE_DATA to a folder that has a folder {FOLDER}."
         )
     names = [path.relative_to(folder).as_posix() for path in files]
+    loose = [name for name in names if "/" not in name]
+    if 0 < len(loose) < len(names) / 2:
+        told = f"{len(loose)} of {len(names)} images of {folder} lie in no folder, the first is {loose[0]}"
+        warnings.warn(f"{told}: so none of them has a class. Move these into the folders of their classes.", stacklevel=3)
     chosen = [name for name in names if held_out(name) == (asked.split == "test")]
     if not chosen:
         raise DataError(f"{folder} has {len(files)} images, of which none is in the {asked.split} split: put more there, at least 20.")

@@ -43,11 +43,12 @@ def verdicts_in_words(said: Mapping[str, Tensor], label: int, classes: tuple[str
     return "; ".join(words)
 
 
-def trade_off(points: Mapping[str, Mapping[str, tuple[float, float]]]):
+def trade_off(points: Mapping[str, Mapping[str, tuple[float, float]]], *, below: str = ""):
     """Accuracy against PSNR: a line through the points of each series in their order, named beside them. A figure to show.
 
     Args:
         points: name of a series -> name of a point -> (PSNR in dB, accuracy in percent). A series without points is left out.
+        below: the series whose points are named below them, where there is room; those of all others above.
 
     Raises:
         ValueError: for no points at all.
@@ -59,15 +60,16 @@ def trade_off(points: Mapping[str, Mapping[str, tuple[float, float]]]):
     names = []
     for (name, series), marker in zip(there.items(), itertools.cycle("osD^vPX"), strict=False):
         [line] = axis.plot(*zip(*series.values(), strict=True), marker=marker, ms=5.5, lw=1.5, label=name)
-        names += [(label, place, line.get_color()) for label, place in series.items()]
+        sides = ((-6, -12), (-6, 5), (5, -13), (5, 5)) if name == below else ((5, 5), (5, -13), (-5, 5), (-5, -13))
+        names += [(label, place, line.get_color(), sides) for label, place in series.items()]
     axis.margins(0.12)
     axis.set(xlabel="PSNR of what the classifier sees (dB)", ylabel="correct, of 100")
     axis.legend(fontsize=9, frameon=plots.STYLE["legend.frameon"])
     drawn.draw_without_rendering()  # from here on it is known where on the page a point lies
     taken = []
-    for label, place, color in names:
-        text = axis.annotate(label, place, (5, 5), textcoords="offset points", fontsize=8.5, color=color)
-        for x, y in ((5, 5), (5, -13), (-5, 5), (-5, -13)):  # the first side on which no other name stands
+    for label, place, color, sides in names:
+        text = axis.annotate(label, place, sides[0], textcoords="offset points", fontsize=8.5, color=color)
+        for x, y in sides:  # the first on which no other name stands
             text.set(position=(x, y), ha="left" if x > 0 else "right")
             box = text.get_window_extent()
             if not any(box.overlaps(other) for other in taken):

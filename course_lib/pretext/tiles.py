@@ -173,10 +173,13 @@ def of_test(images: Tensor, settings: TileSettings, numbers: Sequence[int] | Non
         numbers: of the images in their data set; None for 0, 1, …
 
     Raises:
-        TypeError, ValueError: for images of another type, or without the ``channels`` and the ``size`` of the settings.
+        TypeError, ValueError: for images of another type, without the ``channels`` and the ``size`` of the settings, or another
+            count of numbers.
     """
     checks.tensor(images, "images", ("N", "C", "H", "W"), of="8-bit")
     images = require_shape(images, settings).cpu()
+    if numbers is not None and len(numbers) != len(images):
+        raise ValueError(f"there are {len(numbers)} numbers for {len(images)} images: give one for each.")
     cut_out = to_float(cut(images, *places(settings, len(images), None), settings.tile))
     if settings.colour != "dropped":
         return shown(cut_out, settings, torch.Generator())  # which is not asked

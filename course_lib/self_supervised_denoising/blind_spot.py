@@ -209,10 +209,8 @@ class HalfPlane(BlindSpot):
     def forward(self, noisy: Tensor) -> Tensor:
         """The estimate ``(B, outputs, H, W)`` of each pixel from the others; H and W are multiples of 2^depth."""
         turned = [torch.rot90(noisy - 0.5, turns, (2, 3)) for turns in range(4)]
-        if noisy.shape[2] == noisy.shape[3]:
-            parts = self.branch(torch.cat(turned)).chunk(4)
-        else:  # an image that lies and one that stands are no batch
-            (first, third), (second, fourth) = (self.branch(torch.cat(turned[k::2])).chunk(2) for k in (0, 1))
-            parts = (first, second, third, fourth)
+        # an image that lies and one that stands are no batch: two turns and two
+        upright, lying = (self.branch(torch.cat(turned[k::2])).chunk(2) for k in (0, 1))
+        parts = [part for pair in zip(upright, lying, strict=True) for part in pair]
         back = [torch.rot90(part, -turns, (2, 3)) for turns, part in enumerate(parts)]
         return self.combine(torch.cat(back, dim=1)) + 0.5

@@ -76,8 +76,8 @@ def fit(
 
     Raises:
         TypeError: for integer images.
-        ValueError: for no images, images, targets and masks that do not fit, several channels, too few pixels that count, images
-            that are too small or leave the filter open, or a size that is not odd and at least 3.
+        ValueError: for no images, images, targets and masks that do not fit, masks of other values, several channels, too few pixels
+            that count, images that are too small or leave the filter open, or a size that is not odd and at least 3.
     """
     size = checks.whole(size, "size")
     if size < 3 or size % 2 == 0:
@@ -90,6 +90,8 @@ def fit(
     counted = [torch.ones_like(image) for image in noisy] if masks is None else list(masks)
     if [tuple(mask.shape) for mask in counted] != [tuple(image.shape) for image in noisy]:
         raise ValueError(f"there are {len(counted)} masks for {len(noisy)} noisy images, or other sizes: give one in the shape of each.")
+    if any(bool(((mask != 0) & (mask != 1)).any()) for mask in counted):
+        raise ValueError("masks have values other than 0 and 1: a pixel counts, or it does not.")
     if sum(int(mask.bool().sum()) for mask in counted) <= len(used):
         raise ValueError(f"fewer pixels count than the {len(used) + 1} numbers that are fitted.")
     for image, target, mask in zip(noisy, targets, counted, strict=True):

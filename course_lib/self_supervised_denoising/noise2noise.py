@@ -34,7 +34,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from course_lib import checks, corruptions, metrics, rng
-from course_lib.batches import ImagePool, resized, to_float
+from course_lib.batches import ImagePool, require_eight_bit, resized, to_float
 from course_lib.data import Dataset
 from course_lib.denoising import common
 from course_lib.denoising.evaluation import chosen
@@ -207,8 +207,15 @@ def prepare(images: Dataset | Iterable[Tensor], settings: Settings, seed: int = 
     """Clean training images, uint8 ``(C, H, W)``, as the pool of the batches; with ``settings.shots``, their stored noisy shots.
 
     The stored noise is that of (seed, number of the image, number of the shot). Images that are smaller than a patch are enlarged.
+
+    Raises:
+        TypeError: for images that are not uint8.
+        ValueError: for another shape, such as one without pixels, or other channels.
     """
-    sharp = [resized(i, max(1.0, settings.patch_size / min(i.shape[-2:]))) for i in getattr(images, "images", images)]
+    images = require_eight_bit(images)
+    if any(not image.numel() for image in images):
+        raise ValueError("an image has no pixels.")
+    sharp = [resized(image, max(1.0, settings.patch_size / min(image.shape[-2:]))) for image in images]
     if not settings.shots:
         return common.pool(sharp, settings.channels, settings.patch_size, settings.scales)
     scenes = [to_float(resized(image, scale))[None] for scale in settings.scales for image in sharp]

@@ -9,6 +9,7 @@ from typing import Optional
 import torch
 from torch import Tensor
 
+from course_lib import checks
 from course_lib.batches import FloatPool, to_float
 from course_lib.noise import require_images
 from course_lib.rng import Draws
@@ -25,9 +26,10 @@ def check_noisy(noisy: Tensor, kind: str = "gaussian") -> Tensor:
         kind: of the noise. Lost pixels, text and impulses put values at 0 and 1 themselves: such images are not looked at.
 
     Raises:
-        TypeError: for other integers.
+        TypeError: for other integers, or no tensor.
         ValueError: for another number of dimensions, or no pixels.
     """
+    checks.tensor(noisy, "noisy images", finite=False)
     why = "their noise has no zero mean near black and white, and a network learns that bias; use the sensor's own, unclipped values."
     if noisy.dtype == torch.uint8:
         noisy = to_float(noisy)

@@ -21,6 +21,7 @@ from course_lib.training import Plan
 
 JPEG = b"\xff\xd8\xff"  # with which its files begin, whatever they are called
 
+
 @dataclass(frozen=True, kw_only=True)
 class SingleShots(Plan):
     """What the methods of single noisy images have in common."""
@@ -83,7 +84,9 @@ def read(files: Iterable[str | Path]) -> list[Tensor]:
     images = []
     for file in files:
         images.append(open_image(file))
-        if Path(file).expanduser().read_bytes().startswith(JPEG):
+        with Path(file).expanduser().open("rb") as opened:
+            compressed = opened.read(len(JPEG)) == JPEG
+        if compressed:
             told = "its compression spreads the noise over 8×8 pixels, which can be told from their surroundings and so are not removed"
             warnings.warn(f"{file} is a JPEG: {told}. Use the file before compression.", stacklevel=2)
     return images

@@ -114,5 +114,5 @@ def _require_rows(given: Mapping[str, Mapping[str, object]], start: int) -> None
     rows = [list(row) for row in given.values()]
     if not 1 <= len(rows) <= 3 or not rows[0] or any(row != rows[0] for row in rows):
         raise ValueError("give one to three rows, all with the same positions, at least one.")
-    if not 0 <= start < len(rows[0]):
-        raise ValueError(f"start = {start}, but the positions are numbered 0 to {len(rows[0]) - 1}.")
+    if isinstance(start, bool) or not isinstance(start, int) or not 0 <= start < len(rows[0]):
+        raise ValueError(f"start = {start!r}, but the positions are numbered 0 to {len(rows[0]) - 1}.")
