@@ -5,16 +5,18 @@ import math
 import signal
 import statistics
 from dataclasses import replace
+from functools import partial
 
 import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 import bench
+import peers
 import plain_loop
 from course_lib import cli, data, devices, project, recipes, training
 from course_lib.denoising import dncnn
-from course_lib.pretext import rotation
+from course_lib.pretext import contrastive, rotation
 from course_lib.self_supervised_denoising import noise2void
 from course_lib.self_supervised_denoising.noise2noise import UNet
 
@@ -227,6 +229,33 @@ def test_every_measurement_can_be_made(monkeypatch):
     assert all(math.isfinite(row.value) and row.value >= 0 for row in rows)
     ways = len({devices.precision("auto"), "32-true"})
     assert len({row.what for row in rows}) == len(rows) == 1 + 2 * 6 + 2 + 2 * 2 + ways + 1 + 4 + 1 + 2 + 1 + 1 + 2
+
+
+def test_other_packages_are_measured_where_they_are_installed(monkeypatch):
+    monkeypatch.setattr(bench, "ROUNDS", 1)
+    monkeypatch.setattr(peers, "installed", lambda package: False)
+    assert not list(bench.contrastive_rows(0.01))
+    monkeypatch.setattr(peers, "installed", lambda package: True)
+    monkeypatch.setattr(peers, "lightly_loss", lambda temperature: partial(contrastive.nt_xent, temperature=temperature))
+    monkeypatch.setattr(peers, "lightly", lambda settings, images: 1000.0 * settings.steps)
+    loss, simclr = bench.contrastive_rows(0.01)
+    assert "NT-Xent" in loss.what and 0.1 < loss.value < 10, "a loss beside itself"
+    assert "SimCLR" in simclr.what and simclr.value > 100
+
+
+def test_operations_of_a_network():
+    assert peers.operations(torch.nn.Conv2d(1, 4, 3, padding=1), 10) == 2 * 9 * 4 * 100
+
+
+@pytest.mark.parametrize("package", ["lightly", "careamics"])
+def test_other_packages_train(package):
+    pytest.importorskip(package, reason=f"{package} is not installed")
+    if package == "lightly":
+        settings = contrastive.Settings(width=16, blocks=2, batch_size=4, steps=2)
+        assert peers.lightly(settings, torch.randint(0, 256, (6, 3, 32, 32), dtype=torch.uint8), workers=0) > 0
+    else:
+        settings = noise2void.Settings(channels=1, depth=1, width=8, patch_size=16, batch_size=2, steps=2, mask_ratio=1 / 16)
+        assert peers.careamics(settings, [torch.rand(1, 64, 64) for _ in range(3)], workers=0) > 0
 
 
 def test_the_losses_that_are_compared_are_the_same():

@@ -26,12 +26,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+import peers
 import plain_loop as public
 from course_lib import batches, checks, data, devices, files, noise, project, recipes, results, rng, terminal, training
 from course_lib.denoising import dncnn, ffdnet
 from course_lib.metric_learning import distances, gallery, triplet
 from course_lib.noisy_classification import pixel_regularisation, resnet
-from course_lib.pretext import rotation
+from course_lib.pretext import contrastive, rotation
 from course_lib.self_supervised_denoising import masking, noise2void
 from course_lib.self_supervised_denoising.noise2noise import UNet
 
@@ -289,6 +290,16 @@ def seconds_of_loss(loss: Callable[[Tensor], Tensor], repetitions: int = 10) -> 
     return time.perf_counter() - began
 
 
+def seconds_of_pairs(loss: Callable[[Tensor, Tensor], Tensor], first: Tensor, second: Tensor, repetitions: int = 10) -> float:
+    """Seconds for a loss of two batches of embeddings and its gradient."""
+    began = time.perf_counter()
+    for _ in range(repetitions):
+        loss(first, second).backward()
+    if first.device.type == "cuda":
+        torch.cuda.synchronize(first.device)
+    return (time.perf_counter() - began) / repetitions
+
+
 def gallery_seconds(templates: int = 100_000, dimension: int = 128) -> float:
     """Seconds for identifying one query among that many people with a template each, median."""
     stored = F.normalize(torch.randn(templates, dimension, generator=rng.generator(0, 0, 0, "templates")))
@@ -372,6 +383,9 @@ def masking_rows(seconds: float):
               for i, photo in enumerate(photos)]  # fmt: skip
     ours, plain = in_turns(lambda: trained(UNet(masked), noisy, masked, noise2void), lambda: plain_loop_masked(masked, stored))
     yield Row("Noise2Void, quick network, masks of 1/16: public-style loop takes", plain / ours, "times as long as fit")
+    if peers.installed("careamics"):
+        ours, theirs = in_turns(lambda: trained(UNet(masked), noisy, masked, noise2void), partial(peers.careamics, masked, stored))
+        yield Row("Noise2Void, a U-Net of as many operations: CAREamics takes", theirs / ours, "times as long as fit")
     patches, paper_masks = torch.rand(32, 1, 64, 64, device=devices.default()), noise2void.Settings()
     ours, by_loop = in_turns(partial(seconds_of_masks, patches, paper_masks), partial(seconds_of_masks_by_loop, patches, paper_masks))
     yield Row("masks of 32 patches of 64×64: a loop over pixels takes", by_loop / ours, "times as long as ours")
@@ -417,6 +431,27 @@ def rotation_rows(seconds: float):
     yield Row("RotNet, quick network: public-style loop takes", plain / ours, "times as long as fit")
 
 
+def contrastive_rows(seconds: float):
+    """SimCLR and its loss beside those of lightly, where that is installed."""
+    if not peers.installed("lightly"):
+        return
+    first, second = (torch.randn(256, 128, device=devices.default(), requires_grad=True) for _ in range(2))
+    losses = (partial(contrastive.nt_xent, temperature=0.5), peers.lightly_loss(0.5))
+    ours, theirs = in_turns(*(partial(seconds_of_pairs, loss, first, second) for loss in losses))
+    yield Row("NT-Xent of 256 images, loss and gradient: lightly takes", theirs / ours, "times as long as ours")
+    settings = replace(recipes.RECIPES["contrastive"].presets["quick"].settings, steps=5, compile=False)
+    images = data.load("digits_on_photos", "train")
+    pool = contrastive.prepare(images, settings).to(devices.default())
+
+    def fitted() -> float:
+        return trained(contrastive.network(settings), pool, settings, contrastive)
+
+    fitted()  # the first one also prepares the kernels
+    settings = replace(settings, steps=max(5, round(seconds * settings.steps / fitted())))
+    ours, theirs = in_turns(fitted, lambda: peers.lightly(settings, images.images))
+    yield Row("SimCLR, quick network: lightly's views and loss take", theirs / ours, "times as long as fit")
+
+
 def metric_learning_rows(seconds: float):
     """Losses over all pairs of a batch, and a gallery of many people."""
     if importlib.util.find_spec("pytorch_metric_learning"):
@@ -433,7 +468,7 @@ def import_rows(seconds: float):
 
 PARTS: dict[str, Callable[[float], Iterator[Row]]] = {
     "training": training_rows, "masking": masking_rows, "classifying": classifying, "inference": inference_rows, "slider": slider_rows,
-    "rotation": rotation_rows, "metric_learning": metric_learning_rows, "import": import_rows,
+    "rotation": rotation_rows, "contrastive": contrastive_rows, "metric_learning": metric_learning_rows, "import": import_rows,
 }  # fmt: skip
 
 
