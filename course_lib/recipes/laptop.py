@@ -1,7 +1,8 @@
 r"""The preset ``laptop`` of the denoisers: network, loss and data of the paper, and all else chosen to learn in hours on two cores.
 
 One network is not the paper's: CBDNet has half of its width. Nor are the gray images of those that are told the noise level: the authors
-of FFDNet train on 5,544 images, so that it gets BSDS500 whole, 432 images of five times the pixels of BSD400.
+of FFDNet train on 5,544 images, so that it gets BSDS500 whole, 432 images of five times the pixels of BSD400. (FFDNet on BSD68
+at σ = 25: 28.92 dB after 388,000 patches of these, 28.89 after 800,000 of BSD400.)
 The paper's protocol takes days there. A run of the same number of hours with its settings stops in the middle of a schedule that was
 made for days. What is changed here was measured with DnCNN-S at σ = 25 (17 layers, 64 channels), four minutes on two cores, one seed:
 PSNR on Set12's seven small images, and on a quarter of BSD68.

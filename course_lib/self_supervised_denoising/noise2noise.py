@@ -11,16 +11,14 @@ gradient noisier. Other losses keep another statistic of the target: :math:`\ell
 than half of the pixels; the annealed :math:`\ell_0`, :math:`(\lvert f(z) - z' \rvert + \epsilon)^\gamma` with γ falling from 2 to 0, the
 mode. Where pixels are lost, the loss leaves out those that the target has lost.
 
-Network. A U-Net with 5 poolings, 48 channels on the way down and 96 on the way up, and the input itself as its last skip connection:
-991,203 parameters in colour, 988,609 in gray. It returns the image, not a residual.
+Network. A U-Net with 5 poolings, 48 channels down and 96 up, the input being its last skip connection: 991,203 parameters in colour,
+988,609 in gray. It returns the image, not a residual.
 
-Noise is drawn anew in each step, once for the input and once for the target, each with a strength of its own: so the paper does it.
-Every clean image is then seen in as many realisations as there are steps, which no set of recorded pairs would give. With
-:attr:`Settings.shots` each scene has a fixed number of stored shots instead, as a camera would take them.
+Noise is drawn anew in each step, for input and target, each with a strength of its own, as in the paper. Every clean image is then seen in
+as many realisations as there are steps, which no recorded pairs would give. With :attr:`Settings.shots` each scene has stored shots.
 
 Source: J. Lehtinen, J. Munkberg, J. Hasselgren, S. Laine, T. Karras, M. Aittala, T. Aila, *Noise2Noise: Learning Image Restoration
-without Clean Data*, ICML 2018, arXiv:1803.04189; network, schedule, Gaussian and Poisson noise are those of the authors' released code,
-which has no others.
+without Clean Data*, ICML 2018, arXiv:1803.04189; network, schedule, Gaussian and Poisson noise are those of the authors' code.
 """
 
 from __future__ import annotations
@@ -95,8 +93,8 @@ class Settings(Plan):
 class UNet(nn.Module):
     """Conv, then ``depth`` times Conv and pooling, Conv; then up again, with two Convs a level; ``forward`` returns the **image**.
 
-    All kernels are 3×3, with leaky rectifiers of slope 0.1 after all but the last. Pooling takes the maximum of 2×2, the way up
-    repeats pixels. Each level of it gets what was pooled to its size on the way down, the last one the input.
+    Kernels are 3×3, with leaky rectifiers (0.1) after all but the last. Pooling takes the maximum of 2×2, the way up repeats pixels;
+    each level of it gets what was pooled to its size on the way down, the last one the input.
 
     Args:
         settings: ``depth``, ``width`` and ``channels`` are used.
@@ -206,11 +204,8 @@ class Pair(NamedTuple):
 def prepare(images: Dataset | Iterable[Tensor], settings: Settings, seed: int = 0) -> Union[ImagePool, Shots]:  # noqa: UP007
     """Clean training images, uint8 ``(C, H, W)``, as the pool of the batches; with ``settings.shots``, their stored noisy shots.
 
-    The stored noise is that of (seed, number of the image, number of the shot). Images that are smaller than a patch are enlarged.
-
-    Raises:
-        TypeError: for images that are not uint8.
-        ValueError: for another shape, such as one without pixels, or other channels.
+    The stored noise is that of (seed, number of the image, number of the shot). Images that are smaller than a patch are enlarged; others
+    than uint8, other shapes or channels raise ``TypeError`` or ``ValueError``.
     """
     images = require_eight_bit(images)
     if any(not image.numel() for image in images):
@@ -230,10 +225,8 @@ def prepare(images: Dataset | Iterable[Tensor], settings: Settings, seed: int = 
 def prepare_shots(scenes: Iterable[Tensor], settings: Settings) -> Shots:
     """Noisy shots that were recorded, ``(M, C, H, W)`` for each scene with M ≥ 2, as the pool of the batches: there is no clean image.
 
-    8-bit images, and others that look clipped, are taken with a warning: their noise has no zero mean near black and white.
-
-    Raises:
-        ValueError: for fewer than two shots of a scene, different numbers of them, or another shape.
+    8-bit images, and others that look clipped, are taken with a warning: their noise has no zero mean near black and white. Fewer than
+    two shots of a scene, different numbers of them, or another shape raise ``ValueError``.
     """
     if settings.target == "clean":
         raise ValueError('target = "clean", but recorded shots have no clean image: take "noisy" or "mean".')
