@@ -124,7 +124,6 @@ FIGURES: dict[str, dict[str, float | Beside | Said]] = {
         "51 %": 100 * correlation.guessable(1.0, 2),
         "4 %": 100 * correlation.guessable(1.0, 3),
         "16 %": 100 * ap_bsn.Settings().replaced,
-        "20.2 dB": noisy(25),
         "33.4 dB": recorded("ap_bsn_camera", "laptop", "cc15", "input"),
         "12 dB": 39.43 - 27.68,  # DANet and Noise2Void on SIDD, of the paper on AP-BSN
     },
