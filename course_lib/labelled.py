@@ -120,10 +120,14 @@ class LabelledPool:
         """
         return in_order(draws, len(self), count, self.images.device)
 
+    def drawn(self, draws: Draws, count: int) -> Tensor:
+        """The images of :meth:`places`, 8-bit ``(count, C, H, W)``."""
+        return self.images.index_select(0, self.places(draws, count))  # images are copied whole; images[places] copies value by value
+
     def epoch(self, draws: Draws, count: int) -> tuple[Tensor, Tensor]:
         """The images of :meth:`places`, ``(count, C, H, W)`` float32 in [0, 1], and their labels ``(count,)``."""
         places = self.places(draws, count)
-        return to_float(self.images[places]), self.labels[places]
+        return to_float(self.images.index_select(0, places)), self.labels[places]
 
     def augmented(self, draws: Draws, count: int, *, padding: int, flip: bool) -> tuple[Tensor, Tensor]:
         """The same, in the same shapes, each image moved by up to ``padding`` pixels (:func:`crops`), half of them mirrored if ``flip``."""
@@ -166,10 +170,16 @@ def crops(images: Tensor, padding: int, generator: torch.Generator) -> Tensor:
     """
     checks.tensor(images, "images", ("B", "C", "H", "W"), finite=False)
     padding = checks.whole(padding, "padding", 0, max(images.shape[-2:]))
-    count, _, height, width = images.shape
+    count, channels, height, width = images.shape
     offset = torch.randint(2 * padding + 1, (2, count, 1), generator=generator, device=images.device)[..., 0]
-    windows = F.pad(images, [padding] * 4).unfold(2, height, 1).unfold(3, width, 1)  # a view, (B, C, places, places, H, W)
-    return windows[torch.arange(count, device=images.device), :, offset[0], offset[1]]
+    if not images.numel():
+        return images
+    wider = F.pad(images, [padding] * 4).contiguous()
+    # every row that is cut out begins somewhere in the memory: all of them are picked by number, and copied whole, not value by value
+    planes = torch.arange(count * channels, device=images.device).unflatten(0, (count, channels, 1))
+    rows = planes * wider.shape[2] + offset[0][:, None, None] + torch.arange(height, device=images.device)
+    starts = rows * wider.shape[3] + offset[1][:, None, None]
+    return wider.flatten().unfold(0, width, 1).index_select(0, starts.flatten()).view_as(images)
 
 
 def flips(images: Tensor, generator: torch.Generator) -> Tensor:
@@ -179,5 +189,6 @@ def flips(images: Tensor, generator: torch.Generator) -> Tensor:
         TypeError, ValueError: for anything but a tensor of that shape.
     """
     checks.tensor(images, "images", ("B", "C", "H", "W"), finite=False)
-    mirrored = torch.randint(2, (len(images), 1, 1, 1), generator=generator, device=images.device).bool()
-    return torch.where(mirrored, images.flip(-1), images)
+    mirrored = torch.randint(2, (len(images), 1, 1, 1), generator=generator, device=images.device).flatten()
+    both = torch.stack([images, images.flip(-1)], 1).flatten(0, 1)  # of which one is copied whole: a choice value by value takes longer
+    return both.index_select(0, 2 * torch.arange(len(images), device=images.device) + mirrored)

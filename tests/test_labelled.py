@@ -67,6 +67,11 @@ def test_crops_are_those_of_a_loop(padding):
                 assert torch.equal(moved[:, y, x], image[:, row, column] if inside else torch.zeros(3))
     assert found.shape == batch.shape and (len(seen) == 1) == (padding == 0)
     assert torch.equal(crops(batch, 0, torch.Generator()), batch)
+    wide = images()[..., 1:]  # neither square nor, channels last, in the order of its shape in memory
+    for way in (crops, flips):
+        given = (2,) if way is crops else ()
+        one, other = (way(x, *given, torch.Generator().manual_seed(4)) for x in (wide, wide.contiguous(memory_format=torch.channels_last)))
+        assert torch.equal(one, other) and one.shape == wide.shape and one.dtype == torch.uint8
 
 
 def test_flips_are_the_image_or_its_mirror_image():

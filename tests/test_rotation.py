@@ -92,7 +92,7 @@ def test_a_mirrored_image_exchanges_the_labels_of_90_and_270_degrees():
 
 
 def test_views_are_faster_than_a_loop_over_the_images():
-    """Four to five times on a quiet core, of which ten is the goal; what is asserted holds on a busy one too."""
+    """About ten times on a quiet core; what is asserted holds on a busy one too."""
     pool = np.ascontiguousarray(drawn(128, side=32).images.permute(0, 2, 3, 1).numpy())
     data = drawn(128, side=32)
     settings = rotation.Settings(batch_size=128)
@@ -111,7 +111,7 @@ def test_views_are_faster_than_a_loop_over_the_images():
                 found.append(torch.from_numpy(np.rot90(part, r).transpose(2, 0, 1).copy()).float().div(255))
         torch.stack(found)
 
-    assert times_as_fast(ours, loop) > 2
+    assert times_as_fast(ours, loop) > 3
 
 
 # --- the shortcut ---------------------------------------------------------------------------------------------------------

@@ -188,7 +188,7 @@ def views(images: Tensor, settings: Settings, draws: Draws) -> Tensor:
 
 def batch(pool: LabelledPool, draws: Draws, settings: Settings) -> Tensor:
     """The views ``(2 B, C, H, W)`` in [0, 1] of the next images of the epoch."""
-    return views(to_float(pool.images[pool.places(draws, settings.batch_size)]), settings, draws)
+    return views(to_float(pool.drawn(draws, settings.batch_size)), settings, draws)
 
 
 def step(

@@ -85,7 +85,7 @@ def loss(logits: Tensor, labels: Tensor) -> Tensor:
 
 def batch(pool: LabelledPool, draws: Draws, settings: Settings) -> tuple[Tensor, Tensor]:
     """(tiles ``(B, 9, C, h, w)`` in their own order, which permutation ``(B, K)`` each puzzle has) of the next images."""
-    images = pool.images[pool.places(draws, settings.batch_size)]
+    images = pool.drawn(draws, settings.batch_size)
     if settings.flip:
         images = flips(images, draws("flips"))
     top, left = tiles.places(settings, len(images), draws("places"), images.device)

@@ -155,7 +155,7 @@ def prepare(data: Dataset, settings: TileSettings, seed: int = 0) -> LabelledPoo
 
 def drawn(pool: LabelledPool, draws: Draws, settings: TileSettings) -> Tensor:
     """The tiles ``(B, 9, C, h, w)`` of the next images of the epoch, cut at random places: what both tasks begin with."""
-    images = pool.images[pool.places(draws, settings.batch_size)]
+    images = pool.drawn(draws, settings.batch_size)
     if settings.flip:
         images = flips(images, draws("flips"))
     top, left = places(settings, len(images), draws("places"), images.device)
