@@ -237,6 +237,11 @@ def benchmarks() -> dict[str, dict]:
     return {file.stem: json.loads(file.read_text(encoding="utf-8")) for file in files}
 
 
+def measured(what: str) -> dict[str, float]:
+    """Name of the machine's file -> what :func:`benchmarks` has under these words; machines that did not measure it are left out."""
+    return {machine: row["value"] for machine, found in benchmarks().items() for row in found["rows"] if row["what"] == what}
+
+
 def growth(measured: dict) -> dict[int, tuple[float, float]]:
     """Side of the image in pixels -> (milliseconds, megabytes) of DnCNN-S, from one file of :func:`benchmarks`."""
     found: dict[int, dict[str, float]] = {}

@@ -228,7 +228,7 @@ def test_every_measurement_can_be_made(monkeypatch):
     rows = list(bench.measurements(0.01))
     assert all(math.isfinite(row.value) and row.value >= 0 for row in rows)
     ways = len({devices.precision("auto"), "32-true"})
-    assert len({row.what for row in rows}) == len(rows) == 1 + 2 * 6 + 2 + 2 * 2 + ways + 1 + 4 + 1 + 2 + 1 + 1 + 2
+    assert len({row.what for row in rows}) == len(rows) == 1 + 2 * 6 + 2 + 2 * 2 + ways + 1 + 4 + 1 + 1 + 2 + 1 + 1 + 2
 
 
 def test_other_packages_are_measured_where_they_are_installed(monkeypatch):

@@ -142,6 +142,9 @@ def test_benchmarks(home):
     (home / "data" / "bench").mkdir()
     (home / "data" / "bench" / "laptop.json").write_text('{"device": "CPU", "rows": []}')
     assert reproduction.benchmarks() == {"laptop": {"device": "CPU", "rows": []}}
+    rows = [{"what": "a step", "value": 2.5, "unit": "ms"}]
+    (home / "data" / "bench" / "server.json").write_text(json.dumps({"device": "GPU", "rows": rows}))
+    assert reproduction.measured("a step") == {"server": 2.5} and reproduction.measured("a leap") == {}
 
 
 def test_growth_reads_what_bench_writes():

@@ -31,7 +31,7 @@ import plain_loop as public
 from course_lib import batches, checks, data, devices, files, noise, project, recipes, results, rng, terminal, training
 from course_lib.denoising import dncnn, ffdnet
 from course_lib.metric_learning import distances, gallery, triplet
-from course_lib.noisy_classification import pixel_regularisation, resnet
+from course_lib.noisy_classification import pixel_regularisation, resnet, restorer
 from course_lib.pretext import contrastive, rotation
 from course_lib.self_supervised_denoising import masking, noise2void
 from course_lib.self_supervised_denoising.noise2noise import UNet
@@ -431,6 +431,29 @@ def rotation_rows(seconds: float):
     yield Row("RotNet, quick network: public-style loop takes", plain / ours, "times as long as fit")
 
 
+def restoring_rows(seconds: float):
+    """The teacher of chapter 18 beside its student, on one photo."""
+    wide, narrow = (
+        restorer.Restorer(recipes.RECIPES[name].presets["quick"].settings).to(devices.default()).eval()
+        for name in ("restorer_noise", "small_noise")
+    )
+    teacher, student = in_turns(*(partial(seconds_of_restoring, network, 256) for network in (wide, narrow)))
+    yield Row("256×256: the teacher of SLKD takes", teacher / student, "times as long as its student")
+
+
+@torch.no_grad()
+def seconds_of_restoring(network: torch.nn.Module, side: int, repetitions: int = 10) -> float:
+    """Seconds for restoring one gray image of ``side`` × ``side`` that many times, in float32."""
+    image = torch.full((1, 1, side, side), 0.5, device=devices.default())
+    network(image)  # the first one also prepares the kernels
+    began = time.perf_counter()
+    for _ in range(repetitions):
+        network(image)
+    if image.device.type == "cuda":
+        torch.cuda.synchronize(image.device)
+    return time.perf_counter() - began
+
+
 def contrastive_rows(seconds: float):
     """SimCLR and its loss beside those of lightly, where that is installed."""
     if not peers.installed("lightly"):
@@ -468,7 +491,8 @@ def import_rows(seconds: float):
 
 PARTS: dict[str, Callable[[float], Iterator[Row]]] = {
     "training": training_rows, "masking": masking_rows, "classifying": classifying, "inference": inference_rows, "slider": slider_rows,
-    "rotation": rotation_rows, "contrastive": contrastive_rows, "metric_learning": metric_learning_rows, "import": import_rows,
+    "rotation": rotation_rows, "contrastive": contrastive_rows, "restoring": restoring_rows,
+    "metric_learning": metric_learning_rows, "import": import_rows,
 }  # fmt: skip
 
 

@@ -149,10 +149,8 @@ class OfPhotographs(Benchmark):
         pool, names = imagenet.PhotographPool(images, self.settings), images.names
         step = max(1, len(images) // count) if count else 1
         indices = list(range(0, len(images), step))[:count]
-        return {
-            metric: dict(zip((names[i] for i in indices), measure(model, pool, indices=indices), strict=True))
-            for metric, measure in self.metrics.items()
-        }
+        values = {name: self._values(partial(measure, model, pool), indices, f"imagenet, {name}") for name, measure in self.metrics.items()}
+        return {metric: dict(zip((names[i] for i in indices), found, strict=True)) for metric, found in values.items()}
 
 
 def of_photographs(folder: Callable[[], Path]) -> Callable[[int], Split]:
@@ -175,7 +173,7 @@ def of_imagenet(training: str, row: Sequence[float]) -> Recipe:
     """One row of table 3: ResNet-18 on clean photographs, or fine-tuned from there with those of mixed and low resolution."""
     settings = Settings(training=training, **IMAGENET, **(FROM_SCRATCH if training == "clean" else FINE_TUNED))
     needs = {} if training == "clean" else {"start": Source(recipe="imagenet_clean")}
-    test = OfPhotographs(settings=settings)
+    test = OfPhotographs(settings=settings, parts=20)
     chosen = Preset(settings=settings, data=of_photographs(lambda: project.data_root() / "ImageNet"), tests={"imagenet": test}, needs=needs)
     protocol = "boxes of the test images by a detector (R-FCN); crops not specified"
     figures = {metric: {"value": value, "protocol": protocol} for metric, value in zip(test.metrics, row, strict=True)}

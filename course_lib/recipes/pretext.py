@@ -104,7 +104,7 @@ def quality(accuracy: float) -> dict:
 
 NO_LEARNING = dict(learning_rate=0.0, final_learning_rate=0.0, weight_decay=0.0, schedule="cosine", steps=200)  # statistics only
 OF_ALEXNET = Preset(
-    settings=alexnet.Settings(), data=parts_of("own"), tests={"own": Benchmark(metrics={"rotation": alexnet.evaluate})}
+    settings=alexnet.Settings(), data=parts_of("own"), tests={"own": Benchmark(metrics={"rotation": alexnet.evaluate}, parts=20)}
 )
 
 RECIPES: dict[str, Recipe] = {
