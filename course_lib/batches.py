@@ -161,6 +161,7 @@ class ImagePool:
         Returns:
             ``(count, C, patch_size, patch_size)`` float32 in [0, 1].
         """
+        checks.generator(generator)
         p, device = self.patch_size, self.pixels.device
         position = torch.randint(self.positions, (count,), generator=generator, device=device)
         turn = torch.randint(2, (3, count, 1, 1), generator=generator, device=device).bool()
@@ -249,6 +250,7 @@ class IdentityPool:
         Raises:
             ValueError: for p or k below 1, or more identities than there are.
         """
+        checks.generator(generator)
         if not 1 <= p <= len(self) or k < 1:
             raise ValueError(f"p = {p}, k = {k}, but there are {len(self)} identities: p must lie in 1 to {len(self)}, k be at least 1.")
         device = self.images.device
@@ -280,6 +282,7 @@ def shots(
         TypeError: for integer images, or a strength that is no number.
         ValueError: for images of a wrong shape or scale, or a strength that is negative, or too large to mean anything.
     """
+    checks.generator(generator)
     checks.require_images(images)
     checks.number(shift, "shift", 0, 1)
     checks.number(angle, "angle", 0, 180)

@@ -93,6 +93,7 @@ def poisson_gaussian(
     The Poisson part is taken as a normal distribution of the same variance, as CBDNet does; they differ where few photons arrive.
     Not clipped. Arguments and errors as :func:`noise_level`; ``generator`` lives on the device of ``irradiance``.
     """
+    checks.generator(generator)
     level = noise_level(irradiance, sigma_s, sigma_c)
     return irradiance + level * torch.randn(
         irradiance.shape, generator=generator, device=irradiance.device, dtype=irradiance.dtype

@@ -1,4 +1,4 @@
-"""What functions of the library accept: one check of numbers, one of tensors, one of images, one of indices.
+"""What functions of the library accept: one check of numbers, one of tensors, one of images, one of indices, one of generators.
 
 Each raises ``TypeError`` or ``ValueError`` with a message that names the argument, says what it is, and what is expected. A tensor
 on a GPU is not looked into, unless ``wait`` says so: that would make the GPU wait in every training step.
@@ -86,6 +86,13 @@ def indices(given: Iterable[int] | None, count: int, name: str = "indices") -> l
             raise ValueError(f"{name} has {found} in it, but there are {count}, numbered from 0 to {count - 1}.")
         chosen.append(int(found))
     return chosen
+
+
+def generator(value: Any) -> None:
+    """``TypeError`` for anything but a ``torch.Generator``: with None PyTorch would draw from its own, which no seed here decides."""
+    if not isinstance(value, torch.Generator):
+        expected = "a torch.Generator is expected: course_lib.rng.generator(seed, step, rank, purpose) makes one"
+        raise TypeError(f"generator is {described(value)}, but {expected}.")
 
 
 def _single(value: Any) -> Any:

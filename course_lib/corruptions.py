@@ -117,6 +117,7 @@ def photons(clean: Tensor, at_white: float | Tensor, generator: torch.Generator)
         TypeError: for integer images, or a χ that is no number.
         ValueError: for a wrong shape, a χ outside its range, or negative intensities.
     """
+    checks.generator(generator)
     require_images(clean, "clean images")
     exact = clean if clean.dtype == torch.float64 else clean.float()  # half precision does not even hold a large χ
     chi = each(at_white, exact, "at_white", 1e-3, 1e6, "it is the number of photons that a white pixel expects.")
@@ -140,6 +141,7 @@ def dropped(clean: Tensor, probability: float | Tensor, generator: torch.Generat
         TypeError: for integer images, or a probability that is no number.
         ValueError: for a wrong shape, or a probability outside [0, 1].
     """
+    checks.generator(generator)
     lost = _chosen(clean, probability, generator)
     return clean.masked_fill(lost, 0), (~lost).to(clean.dtype)
 
@@ -161,6 +163,7 @@ def impulses(clean: Tensor, probability: float | Tensor, generator: torch.Genera
         TypeError: for integer images, or a probability that is no number.
         ValueError: for a wrong shape, or a probability outside [0, 1].
     """
+    checks.generator(generator)
     hit = _chosen(clean, probability, generator)
     colours = torch.rand(clean.shape, generator=generator, device=clean.device, dtype=torch.float32).to(clean.dtype)
     return torch.where(hit, colours, clean)
@@ -185,6 +188,7 @@ def text(clean: Tensor, coverage: float | Tensor, generator: torch.Generator) ->
         TypeError: for integer images, or a coverage that is no number.
         ValueError: for a wrong shape, or a coverage outside [0, 0.6].
     """
+    checks.generator(generator)
     require_images(clean, "clean images")
     share = each(coverage, clean, "coverage", 0, 0.6, "the share of the pixels that text covers.").view(-1, 1)
     device, (batch, channels, height, width) = clean.device, clean.shape
@@ -252,6 +256,7 @@ def correlated(clean: Tensor, sigma: float | Tensor, length: float, generator: t
         TypeError: for integer images.
         ValueError: for a wrong shape, a σ that makes no sense, or a length outside its range.
     """
+    checks.generator(generator)
     require_images(clean, "clean images")
     scale = as_map(sigma, clean)
     kernel = gaussian_taps(length).to(clean).view(1, 1, 1, -1)

@@ -88,6 +88,7 @@ def motion_blur(clean: Tensor, length: tuple[float, float], sigma: float, genera
         TypeError: for integer images, or a length that is no pair.
         ValueError: for a wrong shape, a length outside 1 to 31, or a σ that makes no sense.
     """
+    checks.generator(generator)
     checks.require_images(clean, "clean images")
     between = require_range(length, "length", 1, LONGEST)
     ways = _uniform(between, (len(clean),), clean, generator)
@@ -114,6 +115,7 @@ def rain(clean: Tensor, density: tuple[float, float], generator: torch.Generator
         TypeError: for integer images, or a density that is no pair.
         ValueError: for a wrong shape, or a density outside 0 to 0.2.
     """
+    checks.generator(generator)
     checks.require_images(clean, "clean images")
     between = require_range(density, "density", 0, DENSEST)
     batch, _, height, width = clean.shape

@@ -168,6 +168,7 @@ def crops(images: Tensor, padding: int, generator: torch.Generator) -> Tensor:
     Raises:
         TypeError, ValueError: for anything but a tensor of that shape, or a padding that is no whole number of at least 0.
     """
+    checks.generator(generator)
     checks.tensor(images, "images", ("B", "C", "H", "W"), finite=False)
     padding = checks.whole(padding, "padding", 0, max(images.shape[-2:]))
     count, channels, height, width = images.shape
@@ -188,6 +189,7 @@ def flips(images: Tensor, generator: torch.Generator) -> Tensor:
     Raises:
         TypeError, ValueError: for anything but a tensor of that shape.
     """
+    checks.generator(generator)
     checks.tensor(images, "images", ("B", "C", "H", "W"), finite=False)
     mirrored = torch.randint(2, (len(images), 1, 1, 1), generator=generator, device=images.device).flatten()
     both = torch.stack([images, images.flip(-1)], 1).flatten(0, 1)  # of which one is copied whole: a choice value by value takes longer

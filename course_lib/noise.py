@@ -115,6 +115,7 @@ def gaussian(clean: Tensor, sigma: float | Tensor, generator: torch.Generator, *
         TypeError: for integer images.
         ValueError: for a wrong shape, a negative σ, or a σ above 2.
     """
+    checks.generator(generator)
     require_images(clean, "clean images")
     scale = as_map(sigma, clean)
     epsilon = torch.randn(clean.shape, generator=generator, device=clean.device, dtype=clean.dtype)
@@ -139,6 +140,7 @@ def poisson(clean: Tensor, peak: float, generator: torch.Generator) -> Tensor:
         TypeError: for integer images.
         ValueError: for a wrong shape, negative intensities, or a peak that is not positive, or above ``LARGEST_PEAK``.
     """
+    checks.generator(generator)
     require_images(clean, "clean images")
     checks.number(peak, "peak", 0, LARGEST_PEAK, inside=True)
     if clean.device.type == "cpu" and bool((clean < 0).any()):
@@ -155,6 +157,7 @@ def uniform_sigma(low: float, high: float, count: int, generator: torch.Generato
     Raises:
         ValueError: if not 0 ≤ low ≤ high ≤ 2.
     """
+    checks.generator(generator)
     require_sigma(low)
     require_sigma(high)
     count = checks.whole(count, "count", 0, 2**31)

@@ -63,6 +63,7 @@ def random_low_resolution(
     Returns:
         Images in the shape of ``images``. Errors as :func:`low_resolution`; ``ValueError`` also where there is nothing to choose from.
     """
+    checks.generator(generator)
     if not factors or not enlarging:
         raise ValueError(f"factors = {factors}, enlarging = {enlarging}: give at least one of each, to choose from.")
     made = torch.stack([low_resolution(images, factor, way) for factor in factors for way in enlarging])

@@ -222,6 +222,15 @@ def refused_in_words(call):
         return None if own else f"{type(error).__name__}: {error}"
 
 
+def refused(call):
+    """Does the call raise ``TypeError`` or ``ValueError``?"""
+    try:
+        call()
+    except (TypeError, ValueError):
+        return True
+    return False
+
+
 def wrong_tensors(right):
     """The same in other types and forms."""
     yield from (right.tolist(), right.numpy(), None, "51", 3, right.to(torch.complex64), right[None, None, None], right[:0])
@@ -243,6 +252,9 @@ def faults(function):
             others = wrong_tensors(value)
         elif isinstance(value, int | float) and not isinstance(value, bool):
             others = WRONG_NUMBERS
+        elif isinstance(value, torch.Generator):
+            assert refused(partial(function, **{**right, name: None})), f"{name_of(function)} draws without a generator"
+            others = (None, 3, "seed")
         elif name == "indices":
             others = ("1", 1, [-1], [2], [9], [0.5], [True], torch.tensor([[0]]), {"a": 0})
         else:

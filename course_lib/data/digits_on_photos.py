@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from course_lib import rng
+from course_lib import checks, rng
 from course_lib.data.dataset import Dataset, Request
 from course_lib.data.embedded import digits, photos
 
@@ -32,6 +32,7 @@ def digits_on_photos(asked: Request) -> Dataset:
 
 def crops(images: tuple[Tensor, ...] | Tensor, count: int, generator: torch.Generator) -> Tensor:
     """``count`` crops ``(count, C, SIDE, SIDE)`` of images ``(C, H, W)`` of any size: each of a random image, at a random place."""
+    checks.generator(generator)
     heights, widths = (torch.tensor([image.shape[side] for image in images]) for side in (-2, -1))
     starts = (heights * widths).cumsum(0) - heights * widths  # of each image among all pixels
     pixels = torch.cat([image.flatten(1) for image in images], dim=1)  # (C, all pixels)

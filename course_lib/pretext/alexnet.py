@@ -139,6 +139,7 @@ def parts(images: Tensor, side: int, generator: torch.Generator) -> Tensor:
     Raises:
         TypeError, ValueError: for integer images, images of another shape or scale, or a side below 1.
     """
+    checks.generator(generator)
     checks.require_images(images)
     side = checks.whole(side, "side", 1)
     area, ratio, x, y = torch.rand(4, len(images), generator=generator, device=images.device)

@@ -100,6 +100,7 @@ def blocks(count: int, size: int, generator: torch.Generator) -> Tensor:
     Raises:
         TypeError, ValueError: for a count below 0, or images smaller than 8 pixels.
     """
+    checks.generator(generator)
     count, size = checks.whole(count, "count", 0), checks.whole(size, "size", 8)
     low, high, device = size // (2 * WIDEST), size // WIDEST, generator.device
     side = torch.randint(low, high + 1, (2, count, BLOCKS, 1), generator=generator, device=device)

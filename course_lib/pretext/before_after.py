@@ -198,6 +198,7 @@ def relit(images: Tensor, strength: float, generator: torch.Generator) -> Tensor
     Raises:
         TypeError, ValueError: for images of another kind or shape, or another strength.
     """
+    checks.generator(generator)
     checks.require_images(images)
     strength = checks.number(strength, "strength", 0, 1)
     draws = torch.rand(len(images), images.shape[1] + 1, 1, 1, generator=generator, device=images.device)

@@ -141,6 +141,7 @@ def recoloured(images: Tensor, strength: float, changed: float, gray: float, gen
     Raises:
         TypeError, ValueError: for integer images, images without three channels, or numbers outside of 0 to 1.
     """
+    checks.generator(generator)
     checks.require_images(images)
     for name, value in (("strength", strength), ("changed", changed), ("gray", gray)):
         checks.number(value, name, 0, 1)

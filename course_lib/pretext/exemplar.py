@@ -100,6 +100,7 @@ def moved(images: Tensor, settings: Settings, generator: torch.Generator) -> Ten
     Raises:
         TypeError, ValueError: for integer images, or images of another shape or scale.
     """
+    checks.generator(generator)
     checks.require_images(images)
     turn, size, right, down = torch.rand(4, len(images), generator=generator, device=images.device)
     angle = math.radians(settings.angle) * (2 * turn - 1)

@@ -93,6 +93,7 @@ def dropped(images: Tensor, generator: torch.Generator) -> Tensor:
     Raises:
         TypeError, ValueError: for integer images, or images without three channels.
     """
+    checks.generator(generator)
     require_colour(images)
     channel = torch.randint(3, (len(images),), generator=generator, device=images.device)
     kept = images[torch.arange(len(images), device=images.device), channel][:, None]

@@ -142,6 +142,7 @@ def normalised(tiles: Tensor) -> Tensor:
 
 def shown(tiles: Tensor, settings: TileSettings, generator: torch.Generator) -> Tensor:
     """Tiles ``(B, T, C, h, w)`` in [0, 1] as the network gets them: without what tells their place, as the settings say; the same shape."""
+    checks.generator(generator)
     flat = tiles.flatten(0, 1)
     if settings.colour != "kept":
         flat = lens.dropped(flat, generator) if settings.colour == "dropped" else getattr(lens, settings.colour)(flat)

@@ -86,6 +86,7 @@ def stratified(images: Tensor, ratio: float, generator: torch.Generator) -> Posi
         TypeError, ValueError: for images that are none.
         ValueError: for a ratio that does not lie between 0 and 1.
     """
+    checks.generator(generator)
     require_images(images, "noisy images")
     side, (batch, channels, height, width) = box_side(ratio), images.shape
     rows, columns = -(-height // side), -(-width // side)
@@ -134,6 +135,7 @@ def replaced(noisy: Tensor, chosen: Positions, masker: str, radius: int, generat
         ValueError: for an unknown masker, a radius below 1, a neighbourhood without a neighbour, or images of another shape than those
             in which the pixels were chosen.
     """
+    checks.generator(generator)
     if masker not in get_args(Masker):
         raise ValueError(f'unknown masker "{masker}"; there are {", ".join(get_args(Masker))}.')
     checks.tensor(noisy, "noisy images", ("B", "C", "H", "W"), of="floating", finite=False)
