@@ -1,13 +1,17 @@
-"""Two studies that chapter 9 reads: what they train and tune, what they write down, and that the recorded ones are theirs."""
+"""Studies that chapters 9 and 14 read: what they train and tune, what they write down, and that the recorded ones are theirs."""
 
 import json
 from dataclasses import replace
 
+import numpy as np
 import pytest
+from scipy.ndimage import gaussian_filter
+from skimage.metrics import peak_signal_noise_ratio
 
+import blur
 import non_local_means
 import told
-from course_lib import data, project, recipes
+from course_lib import corruptions, data, project, recipes, results, rng
 from course_lib.data import Dataset
 from course_lib.denoising import baselines
 
@@ -88,3 +92,35 @@ def test_non_local_means_was_measured_at_every_level():
     assert all(row["factor"] in non_local_means.FACTORS and row["patch_size"] in non_local_means.PATCH_SIZES for row in rows)
     low, *_, high = non_local_means.FACTORS
     assert all(low < row["factor"] < high for row in rows), "not at the rim of what was tried"
+
+
+# --- a blur ---------------------------------------------------------------------------------------------------------------
+
+
+def test_the_best_blur_of_the_training_images_is_tested(monkeypatch, tmp_path, capsys):
+    photos = data.load("photos", "test", color=True)
+    small = [image[:, 100:164, 100:164] for image in photos.images]
+    monkeypatch.setattr(data, "load", lambda name: Dataset(name, small, "a test", photos.names))
+    monkeypatch.setattr(blur, "EVERY", 1)
+    monkeypatch.setattr(blur, "WIDTHS", (0.3, 2.0))
+    file = tmp_path / "study.json"
+    blur.main(["--record", str(file)])
+    written = json.loads(file.read_text(encoding="utf-8"))
+    assert written["noise"] == {"sigma_255": 25.0, "length": 1.0} and written["width"] == 2.0, "the other leaves nearly all the noise"
+    expected = []
+    for index, image in enumerate(small):
+        clean = image[None] / 255
+        noisy = corruptions.correlated(clean, 25 / 255, 1.0, rng.generator(0, index, 0, "test noise"))
+        smooth = gaussian_filter(noisy[0].numpy(), (0, 2, 2), mode="mirror", radius=8)
+        rounded = np.round(255 * np.clip(smooth, 0, 1)) / 255
+        expected.append(peak_signal_noise_ratio(clean[0].numpy(), rounded, data_range=1))
+    assert written["psnr"] == pytest.approx(np.mean(expected), abs=1e-3) and written["psnr"] > written["noisy"]
+    assert "blur of 2.0 pixels" in capsys.readouterr().out
+
+
+def test_the_blur_that_was_measured_is_not_at_the_rim_of_what_was_tried():
+    found = recorded("blur")
+    low, *_, high = blur.WIDTHS
+    assert low < found["width"] < high and found["noisy"] < found["psnr"]
+    trained = results.read(blur.RECIPE, blur.PRESET)["settings"]
+    assert found["noise"] == {name: trained[name] for name in found["noise"]}, "the noise of the networks beside it"
