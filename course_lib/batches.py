@@ -160,6 +160,9 @@ class ImagePool:
 
         Returns:
             ``(count, C, patch_size, patch_size)`` float32 in [0, 1].
+
+        Raises:
+            TypeError: for no generator.
         """
         checks.generator(generator)
         p, device = self.patch_size, self.pixels.device
@@ -248,6 +251,7 @@ class IdentityPool:
         The K images of one identity are different ones where it has as many, else all of them in turn.
 
         Raises:
+            TypeError: for no generator.
             ValueError: for p or k below 1, or more identities than there are.
         """
         checks.generator(generator)
@@ -279,7 +283,7 @@ def shots(
         Images in the shape of ``images``; what comes in from outside continues the border.
 
     Raises:
-        TypeError: for integer images, or a strength that is no number.
+        TypeError: for integer images, no generator, or a strength that is no number.
         ValueError: for images of a wrong shape or scale, or a strength that is negative, or too large to mean anything.
     """
     checks.generator(generator)

@@ -91,7 +91,8 @@ def poisson_gaussian(
     r"""Irradiance with the noise of a sensor: :math:`L + \sigma(L)\,\varepsilon` with :math:`\varepsilon \sim \mathcal N(0, 1)`.
 
     The Poisson part is taken as a normal distribution of the same variance, as CBDNet does; they differ where few photons arrive.
-    Not clipped. Arguments and errors as :func:`noise_level`; ``generator`` lives on the device of ``irradiance``.
+    Not clipped. Arguments and errors as :func:`noise_level`; ``generator`` lives on the device of ``irradiance``, and ``TypeError``
+    says where it is none.
     """
     checks.generator(generator)
     level = noise_level(irradiance, sigma_s, sigma_c)

@@ -83,6 +83,7 @@ def corrupt(clean: Tensor, kind: str, strength: float | Tensor, generator: torch
         (noisy images, mask); the mask is None for all noise but Bernoulli's.
 
     Raises:
+        TypeError: for no generator.
         ValueError: for an unknown kind, or a strength that makes no sense.
     """
     if kind == "gaussian":
@@ -114,7 +115,7 @@ def photons(clean: Tensor, at_white: float | Tensor, generator: torch.Generator)
         The noisy images, in the shape and type of ``clean``; whole multiples of 1/χ, not clipped at 1.
 
     Raises:
-        TypeError: for integer images, or a χ that is no number.
+        TypeError: for integer images, no generator, or a χ that is no number.
         ValueError: for a wrong shape, a χ outside its range, or negative intensities.
     """
     checks.generator(generator)
@@ -138,7 +139,7 @@ def dropped(clean: Tensor, probability: float | Tensor, generator: torch.Generat
         (the noisy images in the shape of ``clean``, the mask m ``(B, 1, H, W)``: 1 where the pixel was kept).
 
     Raises:
-        TypeError: for integer images, or a probability that is no number.
+        TypeError: for integer images, no generator, or a probability that is no number.
         ValueError: for a wrong shape, or a probability outside [0, 1].
     """
     checks.generator(generator)
@@ -160,7 +161,7 @@ def impulses(clean: Tensor, probability: float | Tensor, generator: torch.Genera
         The noisy images, in the shape and type of ``clean``.
 
     Raises:
-        TypeError: for integer images, or a probability that is no number.
+        TypeError: for integer images, no generator, or a probability that is no number.
         ValueError: for a wrong shape, or a probability outside [0, 1].
     """
     checks.generator(generator)
@@ -185,7 +186,7 @@ def text(clean: Tensor, coverage: float | Tensor, generator: torch.Generator) ->
         The images with text, in the shape and type of ``clean``.
 
     Raises:
-        TypeError: for integer images, or a coverage that is no number.
+        TypeError: for integer images, no generator, or a coverage that is no number.
         ValueError: for a wrong shape, or a coverage outside [0, 0.6].
     """
     checks.generator(generator)
@@ -253,7 +254,7 @@ def correlated(clean: Tensor, sigma: float | Tensor, length: float, generator: t
         The noisy images, in the shape and type of ``clean``, not clipped.
 
     Raises:
-        TypeError: for integer images.
+        TypeError: for integer images, or no generator.
         ValueError: for a wrong shape, a σ that makes no sense, or a length outside its range.
     """
     checks.generator(generator)

@@ -85,7 +85,7 @@ def motion_blur(clean: Tensor, length: tuple[float, float], sigma: float, genera
         The blurred images, in the shape and type of ``clean``, not clipped.
 
     Raises:
-        TypeError: for integer images, or a length that is no pair.
+        TypeError: for integer images, no generator, or a length that is no pair.
         ValueError: for a wrong shape, a length outside 1 to 31, or a σ that makes no sense.
     """
     checks.generator(generator)
@@ -112,7 +112,7 @@ def rain(clean: Tensor, density: tuple[float, float], generator: torch.Generator
         The images in the rain, in the shape and type of ``clean``, not clipped.
 
     Raises:
-        TypeError: for integer images, or a density that is no pair.
+        TypeError: for integer images, no generator, or a density that is no pair.
         ValueError: for a wrong shape, or a density outside 0 to 0.2.
     """
     checks.generator(generator)

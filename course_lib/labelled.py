@@ -166,7 +166,7 @@ def crops(images: Tensor, padding: int, generator: torch.Generator) -> Tensor:
         Images in the shape of ``images``.
 
     Raises:
-        TypeError, ValueError: for anything but a tensor of that shape, or a padding that is no whole number of at least 0.
+        TypeError, ValueError: for no generator, anything but a tensor of that shape, or a padding that is no whole number of at least 0.
     """
     checks.generator(generator)
     checks.tensor(images, "images", ("B", "C", "H", "W"), finite=False)
@@ -187,7 +187,7 @@ def flips(images: Tensor, generator: torch.Generator) -> Tensor:
     """Every image ``(C, H, W)`` of a batch, or its mirror image, each with probability 1/2, in the shape of ``images``.
 
     Raises:
-        TypeError, ValueError: for anything but a tensor of that shape.
+        TypeError, ValueError: for no generator, anything but a tensor of that shape.
     """
     checks.generator(generator)
     checks.tensor(images, "images", ("B", "C", "H", "W"), finite=False)

@@ -112,7 +112,7 @@ def gaussian(clean: Tensor, sigma: float | Tensor, generator: torch.Generator, *
         The noisy images, in the shape and type of ``clean``.
 
     Raises:
-        TypeError: for integer images.
+        TypeError: for integer images, or no generator.
         ValueError: for a wrong shape, a negative σ, or a σ above 2.
     """
     checks.generator(generator)
@@ -137,7 +137,7 @@ def poisson(clean: Tensor, peak: float, generator: torch.Generator) -> Tensor:
         The noisy images, in the shape and type of ``clean``; black images stay black.
 
     Raises:
-        TypeError: for integer images.
+        TypeError: for integer images, or no generator.
         ValueError: for a wrong shape, negative intensities, or a peak that is not positive, or above ``LARGEST_PEAK``.
     """
     checks.generator(generator)
@@ -155,6 +155,7 @@ def uniform_sigma(low: float, high: float, count: int, generator: torch.Generato
     """One σ for each image, ``(count,)``, uniform in [low, high], on the generator's device: how a *blind* net is trained.
 
     Raises:
+        TypeError: for no generator.
         ValueError: if not 0 ≤ low ≤ high ≤ 2.
     """
     checks.generator(generator)

@@ -61,7 +61,8 @@ def random_low_resolution(
         enlarging: ways to choose from.
 
     Returns:
-        Images in the shape of ``images``. Errors as :func:`low_resolution`; ``ValueError`` also where there is nothing to choose from.
+        Images in the shape of ``images``. Errors as :func:`low_resolution`; ``TypeError`` also for no generator, ``ValueError`` where there
+        is nothing to choose from.
     """
     checks.generator(generator)
     if not factors or not enlarging:

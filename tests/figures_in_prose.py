@@ -126,7 +126,7 @@ FIGURES: dict[str, dict[str, float | Beside | Said]] = {
         "16 %": 100 * ap_bsn.Settings().replaced,
         "33.4 dB": recorded("ap_bsn_camera", "laptop", "cc15", "input"),
         "22.45 dB": project.study("blur")["psnr"],
-        "1.5 dB": Beside('blur["psnr"] + 1.5'),
+        "1.5 dB": Beside('rival["psnr"] + 1.5'),
         "12 dB": 39.43 - 27.68,  # DANet and Noise2Void on SIDD, of the paper on AP-BSN
     },
     "16_joint_training": {

@@ -3,8 +3,11 @@
 The next case is one line: in ``CALLS`` for a function, in ``REFUSED`` for an input with the words that are expected.
 """
 
+import importlib
+import inspect
 import linecache
 import math
+import pkgutil
 from functools import partial
 
 import numpy as np
@@ -270,6 +273,28 @@ def faults(function):
 @pytest.mark.parametrize("function", CALLS, ids=name_of)
 def test_every_argument_is_accepted_or_refused_in_words(function):
     assert faults(function) == []
+
+
+GIVEN_ON = {  # functions that draw, but leave the check to what they call
+    "camera.photograph", "corruptions.corrupt", "noisy_classification.restorer.degrade", "self_supervised_denoising.ap_bsn.corrupted",
+}  # fmt: skip
+OF_NETWORKS = {"denoising.common.orthogonal", "denoising.dncnn.initialise", "pretext.nin.initialise", "probes.head"}
+"""These make the first weights of a network, which hands them its own generator."""
+
+
+def test_every_function_that_draws_asks_for_a_generator():
+    unchecked = set()
+    for found in pkgutil.walk_packages([str(project.PACKAGE)], "course_lib."):
+        module = importlib.import_module(found.name)
+        classes = [member for member in vars(module).values() if inspect.isclass(member)]
+        for function in (member for owner in (module, *classes) for member in vars(owner).values() if inspect.isfunction(member)):
+            if function.__module__ != module.__name__ or function.__name__.startswith("_"):
+                continue
+            if inspect.signature(function).parameters.get("generator", inspect.Parameter).annotation != "torch.Generator":
+                continue
+            if "checks.generator(generator)" not in inspect.getsource(function):
+                unchecked.add(f"{module.__name__.removeprefix('course_lib.')}.{function.__name__}")
+    assert unchecked == GIVEN_ON | OF_NETWORKS
 
 
 REFUSED = [  # (call, words that its message has)

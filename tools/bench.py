@@ -447,6 +447,8 @@ def seconds_of_restoring(network: torch.nn.Module, side: int, repetitions: int =
     """Seconds for restoring one gray image of ``side`` × ``side`` that many times, in float32."""
     image = torch.full((1, 1, side, side), 0.5, device=devices.default())
     network(image)  # the first one also prepares the kernels
+    if image.device.type == "cuda":
+        torch.cuda.synchronize(image.device)
     began = time.perf_counter()
     for _ in range(repetitions):
         network(image)

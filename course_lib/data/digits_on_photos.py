@@ -31,7 +31,11 @@ def digits_on_photos(asked: Request) -> Dataset:
 
 
 def crops(images: tuple[Tensor, ...] | Tensor, count: int, generator: torch.Generator) -> Tensor:
-    """``count`` crops ``(count, C, SIDE, SIDE)`` of images ``(C, H, W)`` of any size: each of a random image, at a random place."""
+    """``count`` crops ``(count, C, SIDE, SIDE)`` of images ``(C, H, W)`` of any size: each of a random image, at a random place.
+
+    Raises:
+        TypeError: for no generator.
+    """
     checks.generator(generator)
     heights, widths = (torch.tensor([image.shape[side] for image in images]) for side in (-2, -1))
     starts = (heights * widths).cumsum(0) - heights * widths  # of each image among all pixels

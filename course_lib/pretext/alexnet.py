@@ -137,7 +137,7 @@ def parts(images: Tensor, side: int, generator: torch.Generator) -> Tensor:
         ``(B, C, side, side)``.
 
     Raises:
-        TypeError, ValueError: for integer images, images of another shape or scale, or a side below 1.
+        TypeError, ValueError: for no generator, integer images, images of another shape or scale, or a side below 1.
     """
     checks.generator(generator)
     checks.require_images(images)

@@ -98,7 +98,7 @@ def blocks(count: int, size: int, generator: torch.Generator) -> Tensor:
     """Holes of images: booleans ``(count, 1, size, size)``, True in four random blocks of an eighth to a quarter of the side each.
 
     Raises:
-        TypeError, ValueError: for a count below 0, or images smaller than 8 pixels.
+        TypeError, ValueError: for no generator, a count below 0, or images smaller than 8 pixels.
     """
     checks.generator(generator)
     count, size = checks.whole(count, "count", 0), checks.whole(size, "size", 8)

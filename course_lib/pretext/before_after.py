@@ -196,7 +196,7 @@ def relit(images: Tensor, strength: float, generator: torch.Generator) -> Tensor
         generator: the source of the draws, on the device of the images.
 
     Raises:
-        TypeError, ValueError: for images of another kind or shape, or another strength.
+        TypeError, ValueError: for no generator, images of another kind or shape, or another strength.
     """
     checks.generator(generator)
     checks.require_images(images)

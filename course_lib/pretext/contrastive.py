@@ -139,7 +139,7 @@ def recoloured(images: Tensor, strength: float, changed: float, gray: float, gen
         Images in the shape of ``images``, in [0, 1].
 
     Raises:
-        TypeError, ValueError: for integer images, images without three channels, or numbers outside of 0 to 1.
+        TypeError, ValueError: for no generator, integer images, images without three channels, or numbers outside of 0 to 1.
     """
     checks.generator(generator)
     checks.require_images(images)

@@ -98,7 +98,7 @@ def moved(images: Tensor, settings: Settings, generator: torch.Generator) -> Ten
     What comes in from outside is mirrored.
 
     Raises:
-        TypeError, ValueError: for integer images, or images of another shape or scale.
+        TypeError, ValueError: for no generator, integer images, or images of another shape or scale.
     """
     checks.generator(generator)
     checks.require_images(images)

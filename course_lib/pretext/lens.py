@@ -91,7 +91,7 @@ def dropped(images: Tensor, generator: torch.Generator) -> Tensor:
         generator: the source of the draws, on the device of the images.
 
     Raises:
-        TypeError, ValueError: for integer images, or images without three channels.
+        TypeError, ValueError: for no generator, integer images, or images without three channels.
     """
     checks.generator(generator)
     require_colour(images)

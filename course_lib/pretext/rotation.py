@@ -143,18 +143,11 @@ def views(images: Tensor, angles: Sequence[int]) -> tuple[Tensor, Tensor]:
     base = {0: F.pad(images, [-edge] * 4)}
     if not exact:
         base[STEP] = turned(images, STEP, side=side)  # interpolated once; quarter turns of it only move pixels
-    # exchanging rows and columns is what takes time: once for all quarter turns of a kind
-    across = {rest: part.transpose(-2, -1).contiguous() for rest, part in base.items()}
     made = base[0].new_empty(len(images), len(angles), *base[0].shape[1:], dtype=None if images.is_floating_point() else torch.float32)
     for place, angle in enumerate(angles):
-        made[:, place] = _quarter_turned(base[angle % 90], across[angle % 90], angle // 90)
+        made[:, place] = torch.rot90(base[angle % 90], angle // 90, (-2, -1))
     labels = torch.arange(len(angles), device=images.device).expand(len(images), -1)
     return (made if images.is_floating_point() else made.div_(255)), labels  # as to_float, without a copy of all views
-
-
-def _quarter_turned(images: Tensor, across: Tensor, quarters: int) -> Tensor:
-    """``torch.rot90(images, quarters, (-2, -1))``, given also what becomes of the images by exchanging their rows and columns."""
-    return (images, across.flip(-2), images.flip(-2, -1), across.flip(-1))[quarters]
 
 
 def _require_square(images: Tensor) -> None:

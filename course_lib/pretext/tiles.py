@@ -141,7 +141,11 @@ def normalised(tiles: Tensor) -> Tensor:
 
 
 def shown(tiles: Tensor, settings: TileSettings, generator: torch.Generator) -> Tensor:
-    """Tiles ``(B, T, C, h, w)`` in [0, 1] as the network gets them: without what tells their place, as the settings say; the same shape."""
+    """Tiles ``(B, T, C, h, w)`` in [0, 1] as the network gets them: without what tells their place, as the settings say; the same shape.
+
+    Raises:
+        TypeError: for no generator.
+    """
     checks.generator(generator)
     flat = tiles.flatten(0, 1)
     if settings.colour != "kept":

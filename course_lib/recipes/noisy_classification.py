@@ -105,7 +105,7 @@ def recipe(on: str, training: str, perturbation: str = "noise") -> tuple[str, Re
     if on == "mnist":
         presets = {
             "quick": preset("digits", Settings(**{**QUICK, "channels": 1, "size": 28}, **kind)),
-            "paper": replace(preset("mnist", Settings(**MNIST, **kind)), ships=False),  # of these the figures are asked for alone
+            "paper": replace(preset("mnist", Settings(**MNIST, **kind)), ships=False),  # only their figures are needed
         }
     else:
         deep = {"blocks": 2} if on == "cifar110" else {}

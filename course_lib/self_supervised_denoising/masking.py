@@ -83,7 +83,7 @@ def stratified(images: Tensor, ratio: float, generator: torch.Generator) -> Posi
         generator: the source of the draws, on the device of ``images``.
 
     Raises:
-        TypeError, ValueError: for images that are none.
+        TypeError, ValueError: for no generator, images that are none.
         ValueError: for a ratio that does not lie between 0 and 1.
     """
     checks.generator(generator)
@@ -131,7 +131,7 @@ def replaced(noisy: Tensor, chosen: Positions, masker: str, radius: int, generat
         A copy in the shape and type of ``noisy``.
 
     Raises:
-        TypeError: for integer images.
+        TypeError: for integer images, or no generator.
         ValueError: for an unknown masker, a radius below 1, a neighbourhood without a neighbour, or images of another shape than those
             in which the pixels were chosen.
     """
