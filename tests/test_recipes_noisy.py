@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from course_lib import data, recipes, recording, reported, results, rng, runs, weights
+from course_lib import data, project, recipes, recording, reported, results, rng, runs, weights
 from course_lib.recipes.noisy_classification import JOINT, RECIPES
 
 SMALL = {"blocks": "1", "width": "4", "steps": "2", "batch_size": "8", "precision": "32-true"}
@@ -92,6 +92,13 @@ def test_preset_builds_network_and_batch(drawn, recipe, preset):
     assert loss.isfinite() and loss.requires_grad and not any(value.requires_grad for value in values.values())
     assert {*chosen.data(0).words.split(", "), *chosen.tests} <= set(data.LOADERS)
     assert images.source.endswith("train") and chosen.data(0).test(next(iter(chosen.tests))).source.endswith("test")
+
+
+def test_chapter_15_says_how_short_the_runs_on_mnist_are():
+    found = [results.read(name, "paper") for name, preset in results.recorded() if name.startswith("mnist_") and preset == "paper"]
+    [steps] = {record["settings"]["steps"] for record in found}
+    text = (project.home() / "book" / "15_pixel_regularisation.md").read_text(encoding="utf-8")
+    assert f"on MNIST {steps:,} of {RECIPES['mnist_clean'].presets['paper'].settings.steps:,}." in text
 
 
 def test_from_training_to_record(drawn):
