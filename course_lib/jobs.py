@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -139,7 +139,7 @@ def jobs(what: Sequence[str] = (), folder: Path = FOLDER) -> list[Job]:
     for name in dict.fromkeys(what or recipes.RECIPES):
         recipe = recipes.named(name)
         preset = next((p for p in reversed(results.FOR_THE_PAPER) if p in recipe.presets), None)
-        if preset and recipe.ships:
+        if preset and recipe.ships and recipe.seeds == 1:
             found.append(Job(name, preset, folder))
         elif what:
             raise ValueError(
@@ -197,9 +197,8 @@ def _to_go(job: Job, step: int, content: dict | None, record: dict | None) -> fl
         return left * content["history"]["seconds"] / content["step"]
     if record is None or not record["steps"]:
         return None
-    was = record["settings"]
-    pixels = settings.batch_size * settings.patch_size**2, was["batch_size"] * was["patch_size"] ** 2
-    return left * record["seconds"] / record["steps"] * pixels[0] / pixels[1]
+    now, then = (of["batch_size"] * of.get("patch_size", 1) ** 2 for of in (asdict(settings), record["settings"]))  # whole images have none
+    return left * record["seconds"] / record["steps"] * now / then
 
 
 def table(rows: Sequence[Standing]) -> str:

@@ -420,6 +420,27 @@ def test_a_second_queue_is_refused_and_the_status_is_shown_beside_one(home, caps
     ]
 
 
+def test_the_status_of_all_that_is_recorded(tmp_path):
+    rows = jobs.status(folder=tmp_path)
+    assert {row.job.recipe for row in rows} == {
+        name
+        for name, recipe in recipes.RECIPES.items()
+        if recipe.ships and recipe.seeds == 1 and set(recipe.presets) & set(results.FOR_THE_PAPER)
+    }
+    assert len(jobs.table(rows).splitlines()) == len(rows) + 4
+    short = next(row for row in rows if row.job.recipe == "rotnet")  # whole images, not patches
+    short = (
+        replace(short.job, folder=tmp_path),
+        {"steps": 10, "seconds": 20.0, "settings": {"batch_size": 2 * short.job.found[1].settings.batch_size}},
+    )
+    assert jobs._to_go(short[0], 0, None, short[1]) == pytest.approx(short[0].steps * 2.0 / 2)
+
+
+def test_what_is_recorded_over_several_seeds_is_not_for_the_queue():
+    with pytest.raises(ValueError, match="course train cifar_noise_pivot --seeds 3"):
+        jobs.jobs(["cifar_noise_pivot"])
+
+
 def test_the_status_of_a_run(home):
     record_with("dncnn_s", "paper", better_by=-0.5)
     [job] = jobs.jobs(["dncnn_s"])
