@@ -160,3 +160,10 @@ def test_names_of_figures():
     assert reported.named("accuracy_38.25").words == "classified correctly, with noise of σ = 38.25"
     assert reported.named("accuracy_x4bicubic").words == "classified correctly, at 1/4 of the resolution, enlarged by bicubic interpolation"
     assert reported.named("accuracy_x4region").words.endswith("at 1/4 of the resolution around a region of interest")
+
+
+def test_where_a_network_without_noise_fails_is_no_aim():
+    for name in ("mnist_clean", "cifar_clean", "cifar110_clean"):
+        [figures] = recipes.named(name).paper.values()
+        assert set(recipes.named(name).fails) == set(figures) - {"accuracy"} != set()
+    assert not recipes.named("mnist_noise_only").fails and not recipes.named("cifar_lowres_pivot").fails
