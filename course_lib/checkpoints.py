@@ -12,7 +12,7 @@ import warnings
 import zipfile
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from pathlib import Path
 
 import torch
@@ -162,6 +162,9 @@ def open_file(path: str | Path) -> dict:
         missing = {"network", "model", "optimizer", "sha256", "step", "settings", "seed", "about", "precision", "history"} - set(found)
         if missing:
             raise KeyError(f"no entry {', '.join(sorted(missing))}")
+        unknown = set(found["history"]) - {field.name for field in fields(History)}
+        if unknown:
+            raise ValueError(f"its history has {', '.join(sorted(unknown))}, of which this version of course_lib knows nothing")
         if digest({name: found[name] for name in ("model", "optimizer", "average") if name in found}) != found["sha256"]:
             raise ValueError("its tensors do not have the SHA-256 that was written with them")
     except MemoryError:
@@ -176,14 +179,14 @@ def open_file(path: str | Path) -> dict:
     return found
 
 
-def require_free(path: str | Path) -> None:
-    """Raise ``CheckpointError`` where a new run would write over a checkpoint of another one."""
+def require_free(path: str | Path, elsewhere: str = "give another file (--checkpoint), ") -> None:
+    """Raise ``CheckpointError`` where a new run would write over a checkpoint of another one; its message says how to run ``elsewhere``."""
     path = Path(path)
     step = open_file(path)["step"] if path.exists() else 0
     if step:  # one that was written before the first step has nothing in it to lose
         raise CheckpointError(
-            f"{path} exists already, with {step:,} steps: resume from it if the run was interrupted (--resume), give another file "
-            "(--checkpoint), or delete it to train anew."
+            f"{path} exists already, with {step:,} steps: resume from it if the run was interrupted (--resume), {elsewhere}or delete it to "
+            "train anew."
         )
 
 

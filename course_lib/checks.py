@@ -105,7 +105,7 @@ def _between(low: float, high: float, inside: bool) -> str:
         return "be finite"
     if math.isinf(high):
         return f"be {'above' if inside else 'at least'} {low:g}, and finite"
-    return f"lie {'between' if inside else 'in'} {low:g} {'and' if inside else 'to'} {high:g}"
+    return f"be above {low:g} and below {high:g}" if inside else f"lie in {low:g} to {high:g}"
 
 
 # --- tensors --------------------------------------------------------------------------------------------------------------

@@ -20,7 +20,9 @@ def parser() -> argparse.ArgumentParser:
 
     train = commands.add_parser("train", help="train a recipe", description="Train a recipe and evaluate what came out.")
     train.add_argument("recipe", help="a name that `course list` prints")
-    train.add_argument("changes", nargs="*", metavar="SETTING=VALUE", help="settings to change, such as steps=500 sigma_255=0,55")
+    train.add_argument(
+        "changes", nargs="*", default=[], metavar="SETTING=VALUE", help="settings to change, such as steps=500 sigma_255=0,55"
+    )
     train.add_argument("--preset", default="quick", help="quick (embedded data), paper, or what `course list` prints; default quick")
     train.add_argument("--seed", type=int, default=0, help="of every random draw; default 0")
     train.add_argument("--checkpoint", type=Path, help="default runs/RECIPE.PRESET.ckpt")
@@ -122,6 +124,7 @@ def _foreseen(error: Exception) -> str:
 def _list(options) -> int:
     from course_lib import recipes, results
 
+    wrong = 0
     for name, recipe in recipes.RECIPES.items():
         print(f"{name}: {recipe.title}")
         for preset, chosen in recipe.presets.items():
@@ -129,8 +132,14 @@ def _list(options) -> int:
             print(f"  {preset:6} {settings.steps:,} steps of {settings.batch_size} on {images}; tested on {tests}")
         for preset in recipe.presets:
             if results.path(name, preset).is_file():
-                _compare(results.read(name, preset))
-    return 0
+                try:
+                    _compare(results.read(name, preset))
+                except results.RecordError as error:  # the others are no worse for it
+                    print(f"    {preset}: {error}")
+                    wrong += 1
+    if wrong:
+        print(f"course: error: not all records can be read ({wrong} cannot), see above", file=sys.stderr)
+    return 1 if wrong else 0
 
 
 def _compare(record: dict, *, everything: bool = False) -> None:
@@ -164,18 +173,22 @@ def _train(options) -> int:
 
     if options.force and not options.record:
         raise ValueError("--force is about the record that --record replaces: give both.")
-
+    if options.note and not options.record and options.seeds is None:
+        raise ValueError("--note is for readers of a record: give --record as well.")
     recipes.find(options.recipe, options.preset)
     changes = {}
     for change in options.changes:
         name, equals, value = change.partition("=")
         if not equals:
             raise ValueError(f'"{change}" is not understood: write a setting as NAME=VALUE, such as steps=500.')
+        if name in changes:
+            raise ValueError(f"{name} is given twice, as {changes[name]} and as {value}: give it once.")
         changes[name] = value
     runs_folder = Path("runs")
     if options.seeds is not None:
         if options.checkpoint:
             raise ValueError("--seeds makes several trainings, each with a checkpoint below runs/: leave out --checkpoint.")
+        runs.require_several(options.seeds)
         seeds = range(options.seed, options.seed + options.seeds)
         folder = None if options.record else runs_folder
         recording.require_place(options.recipe, options.preset, folder=folder, force=options.force)
@@ -189,7 +202,7 @@ def _train(options) -> int:
         print(f"written to {results.path(options.recipe, options.preset) if options.record else folder / 'results'}")
         return 0
     if options.record and recipes.RECIPES[options.recipe].seeds > 1:
-        raise ValueError(f"{options.recipe} is recorded over several seeds: give --seeds {recipes.RECIPES[options.recipe].seeds} as well.")
+        raise ValueError(f"{options.recipe} is recorded over several seeds: `{recipes.command(options.recipe, options.preset)}`.")
     if options.record:
         recording.require_place(options.recipe, options.preset, force=options.force)
     checkpoint = options.checkpoint or runs_folder / f"{options.recipe}.{options.preset}.ckpt"
@@ -215,7 +228,10 @@ def _train(options) -> int:
 def _evaluate(options) -> int:
     from course_lib import devices, recipes, recording, results, runs
 
-    options.preset = options.preset or (results.best(options.recipe) if "paper" in recipes.named(options.recipe).presets else "quick")
+    if not options.preset and "paper" not in recipes.named(options.recipe).presets:
+        options.preset = "quick"
+    elif not options.preset:  # a checkpoint needs no record, which may be damaged
+        options.preset = "paper" if options.checkpoint else results.best(options.recipe)
     _, preset = recipes.find(options.recipe, options.preset)
     if options.extend:
         if options.checkpoint or options.data:
@@ -237,6 +253,8 @@ def _evaluate(options) -> int:
         try:
             model = runs.shipped(options.recipe, options.preset)
         except results.RecordError as error:
+            if results.path(options.recipe, options.preset).is_file():  # it is damaged, which the message says what to do about
+                raise
             raise ValueError(f"no weights of {options.recipe} are shipped ({error}) Train it, and give its --checkpoint.") from error
     device = devices.default()
     print(f"{options.checkpoint or 'shipped weights'} on {devices.describe(device)}, 32-true")
@@ -252,16 +270,25 @@ def _reproduce(options) -> int:
 
 
 def _verify(options) -> int:
-    from course_lib import recipes, reported, results, verify
+    from course_lib import data, recipes, reported, results, verify, weights
 
     for name in options.recipes:
         recipes.named(name)
     chosen = [run for run in results.recorded() if not options.recipes or run[0] in options.recipes]
     if not chosen:
         raise ValueError(f"nothing is recorded of {', '.join(options.recipes) or 'any recipe'}; course list shows what is.")
-    wrong = compared = 0
+    wrong = compared = damaged = 0
     for recipe, preset in chosen:
-        rows = verify.verify(recipe, preset, full=options.full)
+        try:
+            rows = verify.verify(recipe, preset, full=options.full)
+        except data.AlteredError as error:
+            print(f"{recipe}, {preset} preset: IMAGES DAMAGED: {error}")
+            damaged += 1
+            continue
+        except (results.RecordError, weights.WeightsError, ValueError) as error:  # the others are compared all the same
+            print(f"{recipe}, {preset} preset: DAMAGED: {error}")
+            damaged += 1
+            continue
         compared += len(rows)
         if rows:
             print(f"{recipe}, {preset} preset: record and weights have their hashes")
@@ -277,8 +304,11 @@ def _verify(options) -> int:
                 f"(at most {row.difference:+.3f} {metric.unit}): {verdict}"
             )
     agree = f"{wrong} of them differ" if wrong else "all of them agree"
-    print(f"{compared} figures of {len(chosen)} records were compared; {agree}" if compared else "no figure was compared")
-    return 1 if wrong else 0
+    of = len(chosen) - damaged
+    print(f"{compared} figures of {of} records were compared; {agree}" if compared else "no figure was compared")
+    if damaged:
+        print(f"course: error: {damaged} of {len(chosen)} records, their weights or images are damaged, see above", file=sys.stderr)
+    return 1 if wrong or damaged else 0
 
 
 def _bench(options) -> int:

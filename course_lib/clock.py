@@ -61,7 +61,7 @@ class Stopwatch:
     """
 
     def __init__(self):
-        self.missed, self._began, self._ended = 0.0, 0.0, None
+        self.missed, self._began, self._ended = 0.0, None, None
 
     def __enter__(self) -> Stopwatch:
         self._began = self._last = time.perf_counter()
@@ -88,5 +88,7 @@ class Stopwatch:
 
     @property
     def seconds(self) -> float:
-        """Seconds since the block began, or that it took, without those that were missed."""
+        """Seconds since the block began, or that it took, without those that were missed; 0 before it begins."""
+        if self._began is None:
+            return 0.0
         return (time.perf_counter() if self._ended is None else self._ended) - self._began - self.missed

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -33,7 +35,7 @@ class History:
     def begin_slice(self, step: int, **computed_by) -> None:
         """Note who computes the run from ``step`` on: commit, versions and device of this process, as a record keeps them."""
         if self.slices and self.slices[-1]["last_step"] == self.slices[-1]["first_step"]:
-            self.slices.pop()  # nothing was kept of it
+            self.seconds -= self.slices.pop()["seconds"]  # nothing was kept of it
         self.slices.append({"first_step": step, "last_step": step, "seconds": 0.0, **computed_by})
 
     def keep(self, step: int, seconds: float) -> None:
@@ -50,6 +52,16 @@ class History:
     def last(self) -> dict[str, float]:
         """The values of the last entry by name; empty before the first."""
         return {name: values[-1] for name, values in self.values.items()}
+
+
+def spent(history: Mapping[str, Any], step: int) -> float:
+    """Seconds that the first ``step`` steps of a stored history took: those of its slices, where these are known of all steps.
+
+    In a history of before this function ``seconds`` may have the time of a slice as well of which nothing was kept.
+    """
+    kept = [one for one in history.get("slices", []) if one["last_step"] > one["first_step"]]
+    known = sum(one["last_step"] - one["first_step"] for one in kept)
+    return sum(one["seconds"] for one in kept) if known == step else history["seconds"]
 
 
 class Report:

@@ -10,7 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from course_lib import checkpoints, clock, data, devices, files, recipes, reported, results, runs, weights
+from course_lib import checkpoints, clock, data, devices, files, history, recipes, reported, results, runs, weights
 from course_lib.recipes.base import Figures, Preset, Recipe
 
 FOLDER = Path("runs") / "reproduce"
@@ -193,8 +193,8 @@ def _to_go(job: Job, step: int, content: dict | None, record: dict | None) -> fl
     left, settings = job.steps - step, job.found[1].settings
     if not left:
         return 0.0
-    if content and content["step"] and content["history"]["seconds"]:
-        return left * content["history"]["seconds"] / content["step"]
+    if content and content["step"] and (seconds := history.spent(content["history"], content["step"])):
+        return left * seconds / content["step"]
     if record is None or not record["steps"]:
         return None
     now, then = (of["batch_size"] * of.get("patch_size", 1) ** 2 for of in (asdict(settings), record["settings"]))  # whole images have none

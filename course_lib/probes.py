@@ -63,7 +63,7 @@ class Settings(AuthorsPlan):
         super().__post_init__()
         if self.head not in get_args(Head):
             raise ValueError(f'head = "{self.head}", but it must be one of {", ".join(get_args(Head))}.')
-        self.require_at_least(classes=2)
+        self.require_at_least(classes=2, batch_size=2 if self.head == "nonlinear" else 1)  # batch normalisation has no spread of one
 
 
 def head(settings: Settings, features: Sequence[int], generator: torch.Generator) -> nn.Sequential:

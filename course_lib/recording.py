@@ -12,6 +12,7 @@ from torch import nn
 
 from course_lib import checkpoints, devices, files, project, recipes, reported, results, runs, weights
 from course_lib.data import Dataset
+from course_lib.history import spent
 from course_lib.recipes.base import Benchmark, Figures, Split
 
 MOST_IMAGES = 100
@@ -68,9 +69,7 @@ def record(
     ships = found.ships and chosen.ships
     runs_made = [checkpoint] if isinstance(checkpoint, str | Path) else list(checkpoint)
     if len(runs_made) < min(found.seeds, 2):
-        raise ValueError(
-            f"{recipe} is recorded over several seeds: course train {recipe} --preset {preset} --seeds {found.seeds} --record."
-        )
+        raise ValueError(f"{recipe} is recorded over several seeds: `{recipes.command(recipe, preset)}`.")
     read = [_finished(recipe, preset, file) for file in runs_made]
     networks, contents, splits = ([one[i] for one in read] for i in range(3))
     if any(content["settings"] != contents[0]["settings"] for content in contents):
@@ -81,7 +80,7 @@ def record(
     networks, weights_entry = _as_shipped(recipe, preset, networks, seeds[0]) if ships else (networks, None)
 
     histories = [content["history"] for content in contents]
-    seconds, steps = sum(history["seconds"] for history in histories), sum(content["step"] for content in contents)
+    seconds, steps = (sum(of(content) for content in contents) for of in (lambda c: spent(c["history"], c["step"]), lambda c: c["step"]))
     settings = contents[0]["settings"]
     entry = {
         "about": contents[0]["about"],
@@ -96,7 +95,7 @@ def record(
         "seconds": round(seconds, 1),
         "steps": steps,
         **_slices(histories),
-        "throughput": {"samples_per_second": round(steps * settings["batch_size"] / seconds, 2)},
+        "throughput": {"samples_per_second": round(steps * settings["batch_size"] / seconds, 2) if steps else 0.0},
         "measured": [],
         "metrics": {},
         "paper": found.paper if preset in results.FOR_THE_PAPER else {},
@@ -201,6 +200,8 @@ def _slices(histories: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     computed_by, slices = [], []
     for one in (one for history in histories for one in history.get("slices", [])):
         steps = {key: one[key] for key in ("first_step", "last_step")}
+        if steps["first_step"] == steps["last_step"]:  # it was ended before it kept anything
+            continue
         who = {key: value for key, value in one.items() if key not in (*steps, "seconds")}
         if who not in computed_by:
             computed_by.append(who)
@@ -269,7 +270,8 @@ def _require_no_worse(entry: Mapping[str, Any], before: Mapping[str, Any] | None
     recipe, preset = (before["about"][key] for key in ("recipe", "preset"))
     if figures:
         was, now = before["metrics"], entry["metrics"]
-        data, metric = next((d, m) for d in was for m in was[d] if m in now.get(d, {}))
+        shared = [(d, m) for d in was for m in was[d] if m in now.get(d, {})]
+        data, metric = min(shared, key=lambda one: reported.gain(one[1], was[one[0]][one[1]], now[one[0]][one[1]]))  # shows it best
         unit, old, new = reported.named(metric).unit, was[data][metric], now[data][metric]
         why = (f"its figures are better by {-gain:.3f} {unit}, the mean over the {figures} that both have "
                f"(such as {data} {metric}: {old:.2f} recorded, {new:.2f} now)")  # fmt: skip

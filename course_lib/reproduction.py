@@ -274,15 +274,15 @@ def beside(
     theirs = any(metric in figures for figures in published.values() for metric in metrics.values())
     lines, lacking = [], {}
     for words, recipe in rows.items():
-        preset = next((p for p in presets if (recipe, p) in results.recorded()), None)
+        preset, how = next((p for p in presets if (recipe, p) in results.recorded()), None), recipes.command(recipe, presets[0])
         if not preset and not any(metric in published[words] for metric in metrics.values()):
-            lacking[words] = command(recipe, presets[0])
+            lacking[words] = how
             continue
         record = results.read(recipe, preset) if preset else {}
         papers = [f"{published[words][m]['value']:.{digits}f}" if m in published[words] else "–" for m in metrics.values()]
         ours = [_ours(record, data, metric, digits) for metric in metrics.values()]
         cells = [f"{one} / {other}" for one, other in zip(papers, ours, strict=True)] if theirs else ours
-        run = f"{preset}{', short' if record['short'] else ''}{_seeds(record)}" if preset else f"not run: `{command(recipe, presets[0])}`"
+        run = f"{preset}{', short' if record['short'] else ''}{_seeds(record)}" if preset else f"not run: `{how}`"
         lines.append([words, *cells, run])
     if lacking:  # rows without any figure are one
         run = f"not run: `{next(iter(lacking.values()))}`" + ", and so on" * (len(lacking) > 1)
@@ -293,12 +293,6 @@ def beside(
 def _seeds(record: Mapping) -> str:
     """Over how many seeds a record is, for the end of a line; empty for one."""
     return f", {len(record['seed'])} seeds" if isinstance(record["seed"], list) else ""
-
-
-def command(recipe: str, preset: str) -> str:
-    """What records a run, with as many seeds as the recipe is recorded over; ``ValueError`` for a recipe that there is not."""
-    seeds = recipes.named(recipe).seeds
-    return f"course train {recipe} --preset {preset}{f' --seeds {seeds}' if seeds > 1 else ''} --record"
 
 
 def _ours(record: Mapping, data: Sequence[str], metric: str, digits: int) -> str:

@@ -48,6 +48,10 @@ class RecordError(RuntimeError):
     """A record that is missing, incomplete, or contradicts itself."""
 
 
+class SchemaError(RecordError):
+    """A record in the layout of another version; the message says how to convert it."""
+
+
 @dataclass(frozen=True)
 class Comparison:
     """One figure of a paper, and ours, if there is one: ``gap = recorded - paper``."""
@@ -70,11 +74,6 @@ class Comparison:
     def unit(self) -> str:
         """Of both values, dB or %."""
         return reported.named(self.metric).unit
-
-    @property
-    def command(self) -> str:
-        """What makes the run and its record."""
-        return f"course train {self.recipe} --preset paper --record"
 
 
 def path(recipe: str, preset: str) -> Path:
@@ -161,7 +160,7 @@ def check(record: dict) -> None:
     if not isinstance(record, dict):
         raise RecordError(f"a record is a JSON object, but this is {type(record).__name__}.")
     if record.get("schema", SCHEMA) != SCHEMA:
-        raise RecordError(
+        raise SchemaError(
             f"the record has schema {record['schema']}, but this version of course_lib reads schema {SCHEMA}: take both from the same "
             "commit, or convert it (python tools/convert_records.py FILE)."
         )
@@ -177,6 +176,13 @@ def check(record: dict) -> None:
         for metric, values in by_metric.items():
             if len(values) != len(seeds):
                 raise RecordError(f"{recipe}: {data}.{metric} has {len(values)} values, but there were {len(seeds)} seeds.")
+    unfinished = [key for group in record["measured"] for key in ("data", "metrics") if key not in group]
+    if unfinished:
+        raise RecordError(f"the record of {recipe} lacks {', '.join(unfinished)} in an entry of measured.")
+    numbers = {"seconds": record["seconds"], "steps": record["steps"], "settings.batch_size": record["settings"].get("batch_size")}
+    for name, value in numbers.items():
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise RecordError(f"the record of {recipe} has {name} = {value!r}, but a number is expected.")
     measured = {(group["data"], metric) for group in record["measured"] for metric in group["metrics"]}
     for data, by_metric in record["metrics"].items():
         for metric, value in by_metric.items():
@@ -272,7 +278,11 @@ def open_file(file: Path) -> dict:
     try:
         record = json.loads(content.decode("utf-8"))
         check(record)
-    except (ValueError, AttributeError, TypeError) as error:  # no JSON, or an entry of another shape
+    except SchemaError as error:  # which says itself what to do
+        raise SchemaError(f"{file}: {error}") from error
+    except RecordError as error:
+        raise RecordError(f"{file}: {error} If it was altered by mistake, {project.restoring(file)}.") from error
+    except (ValueError, AttributeError, TypeError, KeyError) as error:  # no JSON, or an entry of another shape
         raise RecordError(f"{file} is not a readable record ({error}): {project.restoring(file)}.") from error
     if record.get("sha256") != digest(record):
         raise RecordError(f"{file} was altered after its run: its SHA-256 is not the one it states: {project.restoring(file)}.")

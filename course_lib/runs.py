@@ -82,12 +82,11 @@ def train_seeds(
         terminal.Stopped: a ``KeyboardInterrupt``, where a training was interrupted, whose checkpoint is kept.
     """
     seeds = list(seeds)
-    if len(seeds) < 2:
-        raise ValueError(f"there are {len(seeds)} seeds, but an interval needs at least two: --seeds 2 is the least.")
+    require_several(len(seeds))
     files = [folder / f"{recipe}.{preset}.seed{seed}.ckpt" for seed in seeds]
     if not resume:
         for file in files:
-            checkpoints.require_free(file)
+            checkpoints.require_free(file, elsewhere="")
     for number, (seed, file) in enumerate(zip(seeds, files, strict=True)):
         print(f"seed {seed}, {number + 1} of {len(seeds)}: {file}")
         _, _, history, _ = train(recipe, preset, changes=changes, seed=seed, checkpoint=file, resume=resume, tested=tested)
@@ -95,6 +94,12 @@ def train_seeds(
             print(f"interrupted in seed {seed}: the same with --resume goes on, and nothing is recorded before all {len(seeds)} are done")
             raise Stopped(history.signal or signal.SIGINT)
     return files
+
+
+def require_several(seeds: int) -> None:
+    """Raise ``ValueError`` for a number of seeds of which there is no interval."""
+    if seeds < 2:
+        raise ValueError(f"there are {seeds} seeds, but an interval needs at least two: --seeds 2 is the least.")
 
 
 def about(recipe: str, preset: str, images: Dataset) -> dict[str, Any]:
@@ -118,19 +123,38 @@ def evaluate(
     Args:
         recipe, preset: whose data sets and metrics.
         model: the network, in evaluation mode.
-        only: one data set instead; if the preset does not test on it, the metrics are those of its first test.
+        only: one data set instead; if the preset does not test on it, the metrics are those of its first test, and the network must be
+            able to take its images.
         count: the smallest images of each data set, that many, None for all.
         seed: of the training, where that divided people into two parts.
 
     Returns:
         Data set -> metric -> image or seed -> value, in the metric's unit.
+
+    Raises:
+        ValueError: for an unknown data set, or one that has not what is measured, or images that the network cannot take.
+        data.DataError: where images are missing.
     """
     _, chosen = recipes.find(recipe, preset)
     tests = chosen.tests
     if only is not None:
         tests = {only: tests.get(only, next(iter(tests.values())))}
     split = chosen.data(seed)
-    return {name: test.figures(split.test(name), model, seed=seed, count=count) for name, test in tests.items()}
+    found, classes = {}, getattr(chosen.settings, "classes", 0)
+    for name, test in tests.items():
+        images = split.test(name)
+        if name not in chosen.tests and "accuracy" in test.metrics and len(images.classes) not in (0, classes):
+            raise ValueError(f"{name} has {len(images.classes)} classes, but the network of {recipe} was made for {classes}.")
+        try:
+            found[name] = test.figures(images, model, seed=seed, count=count)
+        except (RuntimeError, IndexError) as error:  # PyTorch's, of a shape or a class that does not fit
+            if name in chosen.tests or devices.out_of_memory(error):
+                raise
+            raise ValueError(
+                f"{recipe}, {preset} preset, cannot be evaluated on {images}: its network is for such images as those of "
+                f"{', '.join(chosen.tests)} ({str(error).splitlines()[0]})."
+            ) from error
+    return found
 
 
 def means(figures: Mapping[str, Figures]) -> dict[str, dict[str, float]]:
@@ -185,7 +209,7 @@ def _require(chosen: Preset) -> None:
         if (needed.recipe, needed.preset) not in results.recorded():
             raise results.RecordError(
                 f'the weights of {needed.recipe}, preset "{needed.preset}", are needed and not recorded: run '
-                f"`course train {needed.recipe} --preset {needed.preset} --record` first."
+                f"`{recipes.command(needed.recipe, needed.preset)}` first."
             )
 
 

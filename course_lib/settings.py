@@ -15,9 +15,10 @@ S = TypeVar("S")
 
 
 def meant(word: str, known: Iterable[str]) -> str:
-    """``" (did you mean depth?)"``, or nothing if no known word is near."""
-    near = difflib.get_close_matches(word, list(known), n=1)
-    return f" (did you mean {near[0]}?)" if near else ""
+    """``" (did you mean depth?)"``, or nothing if no known word is near, in whatever case."""
+    words = {one.lower(): one for one in known}
+    near = difflib.get_close_matches(word.lower(), words, n=1)
+    return f" (did you mean {words[near[0]]}?)" if near else ""
 
 
 def override(settings: S, changes: Mapping[str, str]) -> S:

@@ -62,7 +62,8 @@ def fit(
 
     Returns:
         The history; ``interrupted`` where Ctrl-C, the stop button, SIGTERM, SIGHUP or ``pause`` ended it: the model then is that so
-        far. ``seconds`` are without those in which SIGSTOP or Ctrl-Z held the process.
+        far. ``seconds`` are those of the steps, without what comes before the first one, and without those in which SIGSTOP or Ctrl-Z held
+        the process. A run that was finished before is returned as it was, and its checkpoint is not written again.
 
     Raises:
         ValueError: for a seed or an entry of ``about`` that a file cannot keep.
@@ -72,12 +73,12 @@ def fit(
     """
     seed, about = integer("seed", seed), plain_entries(about or {}, "about")
     identity = {"network": type(model).__name__, "settings": asdict(plan), "seed": seed, "about": about}
-    with checkpoints.held(checkpoint), Stopwatch() as watch:
+    with checkpoints.held(checkpoint):
         saved = checkpoints.read(checkpoint, type(plan), identity, resume)
         precision = saved["precision"] if saved else devices.precision(plan.precision)
         fabric = devices.fabric(precision)
         share = replace(plan, batch_size=devices.share(plan.batch_size, fabric.world_size))
-        history = History(**saved["history"] if saved else {}).begin(devices.describe(fabric.device), precision)
+        history = History(**saved["history"] if saved else {})
         getattr(method, "before_training", lambda model, pool, settings: None)(model, data, plan)
         model.to(memory_format=devices.memory_format(fabric.device)).train()
         average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(plan.decay)) if plan.ema else None
@@ -85,7 +86,13 @@ def fit(
         network, *optimizers = fabric.setup(devices.compiled(model, plan.compile, fabric.device), *optimizers)
         parts = checkpoints.Parts(model, optimizers, average.to(fabric.device) if average else None)
         start = done = parts.restore(saved)
+        if saved and start >= plan.steps:  # it is finished: its checkpoint stays as it is
+            model.eval()
+            parts.keep_average()
+            return history.begin(history.device, history.precision)
         data.to(fabric.device)
+        history.begin(devices.describe(fabric.device), precision)
+        watch = Stopwatch()  # of the steps, not of what comes before them at every resumption
         report = Report(history, lambda at: advice(plan, at, precision, checkpoint))
         before_step = getattr(method, "before_step", lambda model, step, settings: None)
         history.begin_slice(start, commit=project.loaded_commit(), versions=results.versions(), device=history.device)
@@ -100,7 +107,7 @@ def fit(
         if not saved:
             save(0)  # a folder that cannot be written to is known before the first step, not after the last
         bar = Progress(plan.steps, start, f"{type(model).__name__} on {history.device}, {precision}", progress and fabric.is_global_zero)
-        with interruption() as asked, bar, devices.enough_memory(smaller(plan, checkpoint)):
+        with interruption() as asked, bar, devices.enough_memory(smaller(plan, checkpoint)), watch:
             for step in range(start, plan.steps):
                 batch = method.batch(data, Draws(seed, step, fabric.global_rank, fabric.device), share)
                 before_step(model, step, share)

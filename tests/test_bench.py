@@ -164,6 +164,7 @@ def test_the_command_prints_and_records(monkeypatch, tmp_path, capsys):
     rows = [bench.Row("something", 12.3456, "ms"), bench.Row("another", 0.5, "%")]
     monkeypatch.setattr(bench, "measurements", lambda seconds, parts: iter(rows))
     monkeypatch.setattr(bench, "time_to", lambda goal: (7.0, 400, goal + 0.1))
+    monkeypatch.setattr(data, "load", lambda name: None)
     file = tmp_path / "bench" / "here.json"
     assert cli.main(["bench", "--seconds", "1", "--time-to", "28.5", "--record", str(file)]) == 0
     out = capsys.readouterr().out
@@ -285,3 +286,30 @@ def test_the_plain_loop_of_rotations_has_the_same_task():
 
 def test_a_gallery_is_asked():
     assert 0 < bench.gallery_seconds(templates=50, dimension=4) < 1
+
+
+def test_what_is_missing_is_said_before_the_measurements(monkeypatch, tmp_path, capsys):
+    def too_early(seconds, parts):
+        raise AssertionError("measured before the images were looked for")
+
+    def missing(name):
+        raise data.DataError(f"{name} is missing")
+
+    monkeypatch.setattr(bench, "measurements", too_early)
+    monkeypatch.setattr(data, "load", missing)
+    assert cli.main(["bench", "--time-to", "28.5", "--record", str(tmp_path / "a.json")]) == 1
+    assert "bsd400 is missing" in capsys.readouterr().err
+
+
+def test_measurements_before_an_early_end_are_kept_beside_the_record(monkeypatch, tmp_path, capsys):
+    def ended(seconds, parts):
+        yield bench.Row("something", 12.3456, "ms")
+        raise KeyboardInterrupt
+
+    file = tmp_path / "a.json"
+    file.write_text("{}", encoding="utf-8")
+    monkeypatch.setattr(bench, "measurements", ended)
+    assert cli.main(["bench", "--record", str(file)]) == 130
+    assert file.read_text(encoding="utf-8") == "{}", "the record that was there is as it was"
+    [row] = json.loads((tmp_path / "a.json.part").read_text(encoding="utf-8"))["rows"]
+    assert row["value"] == 12.3456 and "a.json.part" in capsys.readouterr().out

@@ -157,7 +157,8 @@ def test_resume_goes_on(unfinished, checkpoint):
 
 
 def test_resume_with_other_settings_is_refused(unfinished, capsys):
-    line = refused(["train", "dncnn_s", *TINY, "save_every=1", "width=5", "--checkpoint", "b.ckpt", "--resume"], capsys)
+    others = [one for one in TINY if one != "width=4"]
+    line = refused(["train", "dncnn_s", "width=5", *others, "save_every=1", "--checkpoint", "b.ckpt", "--resume"], capsys)
     assert "width: 4 in the checkpoint, 5 now" in line
 
 
@@ -189,6 +190,11 @@ MISTAKES = {
     "malformed setting": (["train", "dncnn_s", "depth"], '"depth" is not understood: write a setting as NAME=VALUE'),
     "type of a value": (["train", "dncnn_s", "depth=deep"], 'depth = "deep" is not understood'),
     "value": (["train", "dncnn_s", "depth=1"], "depth = 1"),
+    "a setting twice": (["train", "dncnn_s", "steps=2", "steps=3"], "steps is given twice, as 2 and as 3"),
+    "a note without a record": (["train", "dncnn_s", "--note", "short"], "--note is for readers of a record: give --record"),
+    "too few seeds": (["train", "siamese", "--seeds", "0"], "there are 0 seeds, but an interval needs at least two"),
+    "a file for a recipe": (["train", "runs/a.ckpt"], '"runs/a.ckpt" looks like a file: give the name of its recipe'),
+    "a file to evaluate": (["evaluate", "a.ckpt"], "and a checkpoint by --checkpoint"),
     "choice": (["train", "dncnn_s", "schedule=linear"], "must be one of cosine, exponential, drop"),
     "scales": (["train", "dncnn_s", "scales=1,0"], "scales = (1.0, 0.0)"),
     "channels": (["train", "dncnn_s", "channels=3"], "channels = 3, but the training images have 1"),
@@ -221,7 +227,43 @@ def test_a_missing_data_set(home, monkeypatch, capsys, root):
 def test_an_unknown_data_set(checkpoint, monkeypatch, capsys):
     monkeypatch.setattr(data, "load", LOAD)
     line = refused(["evaluate", "dncnn_s", "--checkpoint", "a.ckpt", "--data", "set21"], capsys)
-    assert 'unknown data set "set21"; there are photos, digits' in line
+    assert 'unknown data set "set21" (did you mean set12?); there are photos, digits' in line
+    line = refused(["evaluate", "dncnn_s", "--checkpoint", "a.ckpt", "--data", "BSD68"], capsys)
+    assert 'unknown data set "BSD68" (did you mean bsd68?)' in line
+
+
+def test_usage_names_what_is_required_and_no_more(capsys):
+    with pytest.raises(SystemExit):
+        cli.main(["train"])
+    assert capsys.readouterr().err.splitlines()[-1].endswith("required: recipe")
+
+
+@pytest.fixture
+def two_records(home, capsys):
+    """Of one recipe, of which that of the preset quick is damaged."""
+    for preset in ("quick", "paper"):
+        assert cli.main(["train", "dncnn_s", *TINY, "--preset", preset, "--record", "--checkpoint", f"{preset}.ckpt"]) == 0
+    file = results.path("dncnn_s", "quick")
+    file.write_text(file.read_text(encoding="utf-8").replace('"seed": 0', '"seed": 1'), encoding="utf-8")
+    capsys.readouterr()
+
+
+def test_one_damaged_record_does_not_hide_the_others(two_records, capsys):
+    assert cli.main(["list"]) == 1
+    told = capsys.readouterr()
+    assert "quick.json was altered after its run" in told.out and "bsd68 psnr: paper 29.23, recorded" in told.out
+    assert "triplet: " in told.out and told.err == "course: error: not all records can be read (1 cannot), see above\n"
+    assert cli.main(["verify"]) == 1
+    told = capsys.readouterr()
+    assert "dncnn_s, quick preset: DAMAGED: " in told.out and "figures of 1 records were compared; all of them agree" in told.out
+    assert "1 of 2 records, their weights or images are damaged" in told.err
+
+
+def test_a_damaged_record_is_not_said_to_be_missing(two_records, capsys):
+    assert cli.main(["evaluate", "dncnn_s", "--checkpoint", "quick.ckpt", "--data", "photos"]) == 0, "a checkpoint needs no record"
+    capsys.readouterr()
+    line = refused(["evaluate", "dncnn_s", "--preset", "quick"], capsys)
+    assert "altered after its run" in line and "are shipped" not in line
 
 
 @pytest.mark.parametrize("error", [RuntimeError, TypeError, KeyError, AssertionError, ZeroDivisionError])

@@ -23,6 +23,13 @@ def old(**changes) -> dict:
     return {**found, "sha256": results.digest(found)}
 
 
+def test_what_is_no_record_is_left_as_it_is(home, capsys):
+    file = home / "a.json"
+    file.write_text("[]", encoding="utf-8")
+    assert convert_records.main([str(file)]) == 1 and file.read_text(encoding="utf-8") == "[]"
+    assert "a record is a JSON object, but this is list" in capsys.readouterr().err
+
+
 def test_an_old_record_is_converted_in_place(home, capsys):
     file = home / "gradual_text.paper.json"
     file.write_text(json.dumps(old()), encoding="utf-8")

@@ -4,7 +4,7 @@ import pytest
 import torch
 from PIL import Image
 
-from course_lib import data, recipes, recording, results, rng, runs, weights
+from course_lib import data, recording, results, rng, runs, weights
 from course_lib.noisy_classification import imagenet, pixel_regularisation
 from course_lib.noisy_classification.resnet import ResNet18
 from course_lib.recipes import noisy_classification as of_noisy
@@ -134,14 +134,13 @@ def test_from_the_recipe_to_the_record(folder, home, monkeypatch):
     changes = {"size": "32", "classes": "3", "steps": "2", "batch_size": "8", "precision": "32-true"}
     for recipe in ("imagenet_clean", "imagenet_pivot"):
         file = home / f"{recipe}.ckpt"
-        chosen = recipes.find(recipe, "paper")[1]
-        small = of_noisy.OfPhotographs(settings=tiny())
-        monkeypatch.setitem(chosen.tests, "imagenet", small)
         model, *_ = runs.train(recipe, "paper", changes=changes, checkpoint=file)
         written = recording.record(recipe, "paper", file, note="a test")
         assert list(written["metrics"]["imagenet"]) == ["accuracy", "accuracy_x4region", "accuracy_x4nearest"]
         assert results.read(recipe)["paper"]["imagenet"]["accuracy"]["value"] in (68.1, 67.4)
         assert weights.path(recipe).is_file() and model.mean.std(dim=(1, 2)).max() < 1e-6, "one mean for each colour"
+    with pytest.raises(ValueError, match='on the photographs below .*, and on no other data such as "photos"'):
+        runs.evaluate("imagenet_clean", "paper", model, only="photos")
 
 
 @pytest.mark.parametrize(

@@ -353,7 +353,7 @@ REFUSED = [  # (call, words that its message has)
     (lambda: noise.jpeg(IMAGES, "51"), "quality is '51', but a number is expected"),
     (lambda: noise.jpeg(IMAGES, 50.5), "quality = 50.5, but it must be a whole number"),
     (lambda: noise.jpeg(IMAGES, [50]), "one for each of the 2 images"),
-    (lambda: noise.poisson(IMAGES, math.inf, seeded()), "peak = inf, but it must lie between 0 and"),
+    (lambda: noise.poisson(IMAGES, math.inf, seeded()), "peak = inf, but it must be above 0 and below"),
     (lambda: noise.poisson(IMAGES, 1e30, seeded()), "peak = 1e.30"),
     (lambda: noise.poisson(IMAGES, math.nan, seeded()), "peak = nan"),
     (lambda: camera.demosaic(torch.rand(1, 1, 1, 8), "RGGB"), "1×8 pixels, but the mosaic's block has 2×2"),

@@ -644,7 +644,7 @@ SOME = torch.zeros(2, 3, dtype=torch.long)
         (lambda: lens.gray(255 * rand(2, 3, 8, 8)), "divide them by 255"),
         (lambda: lens.aberrated(rand(2, 3, 8, 9)), "even sides are needed"),
         (lambda: lens.aberrated(rand(2, 3, 8, 8), (1, 1)), "three numbers are expected"),
-        (lambda: lens.aberrated(rand(2, 3, 8, 8), (1, 0, 1)), "magnification = 0, but it must lie between 0 and 100"),
+        (lambda: lens.aberrated(rand(2, 3, 8, 8), (1, 0, 1)), "magnification = 0, but it must be above 0 and below 100"),
         (lambda: pink_noise(0, 8), "count = 0"),
         (lambda: pink_noise(1, 8, exponent=-1), "exponent = -1"),
         (lambda: contrastive.Settings(temperature=0.0), "temperature = 0.0, but it must be positive"),

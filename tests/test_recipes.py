@@ -67,8 +67,8 @@ def trained(recipe, preset, home):
 @pytest.mark.parametrize(
     ("recipe", "preset", "message"),
     [
-        ("dncn_s", "quick", r'unknown recipe "dncn_s" \(did you mean dncnn_s\?\); there are identification, .*, dncnn_s, dncnn_s15, '),
-        ("xyz", "quick", r'unknown recipe "xyz"; there are identification, siamese'),
+        ("dncn_s", "quick", rf'unknown recipe "dncn_s" \(did you mean dncnn_s\?\): `course list` prints all {len(recipes.RECIPES)}'),
+        ("xyz", "quick", r'unknown recipe "xyz": `course list` prints all'),
         ("dncnn_b", "papr", r'unknown preset "papr" \(did you mean paper\?\); dncnn_b has quick, paper, laptop\.'),
     ],
 )
@@ -410,6 +410,25 @@ def test_evaluate_on_one_data_set(home):
         "psnr_15", "psnr_25", "psnr_35", "psnr_50", "psnr_camera", "psnr_jpeg", "input_camera", "input_jpeg"]  # fmt: skip
 
 
+@pytest.mark.parametrize(
+    ("recipe", "other", "words"),
+    [
+        ("cifar_clean", "photos", "photos has no images of one size with labels"),
+        ("mnist_clean", "digits_on_photos", "cannot be evaluated on digits_on_photos: .*such images as those of digits"),
+        ("cifar_clean", "scenes", "scenes has 2 classes, but the network of cifar_clean was made for 10"),
+        ("before_after_kept", "digits_on_photos", "digits_on_photos has 10 classes, but the network of before_after_kept was made for"),
+        ("before_after", "photos", "photos has no images before and after"),
+        ("siamese", "photos", "on no other data such as"),
+        ("dncnn_s", "digits_on_photos", "noisy images have 3 channels, but this network was made for 1"),
+        ("cbdnet", "digits", "1 channels"),
+    ],
+)
+def test_images_that_a_network_cannot_take(recipe, other, words):
+    found, chosen = recipes.find(recipe, "quick")
+    with pytest.raises(ValueError, match=words):
+        runs.evaluate(recipe, "quick", found.network(chosen.settings).eval(), only=other, count=2)
+
+
 def test_evaluate_the_smallest_images(home, monkeypatch):
     """Each keeps the noise of its own number, so that the figures are those of evaluating all."""
     sizes = ((60, 50), (40, 40), (40, 41), (30, 60))
@@ -545,10 +564,10 @@ def test_several_seeds_from_the_command_line(crowd, capsys, monkeypatch):
     assert results.recorded() == [("triplet", "digits")]
     capsys.readouterr()
     for arguments, message in (
-        (["train", "triplet", "--record"], "give --seeds 5 as well"),
+        (["train", "triplet", "--record"], "`course train triplet --preset quick --seeds 5 --record`"),
         (["train", "triplet", "--seeds", "1"], "at least two"),
         (["train", "triplet", "--seeds", "2", "--checkpoint", "a.ckpt"], "leave out --checkpoint"),
-        (["train", "triplet", "--preset", "digits", "--seeds", "2"], "triplet.digits.seed0.ckpt exists already, with 2 steps"),
+        (["train", "triplet", "--preset", "digits", "--seeds", "2"], "resume from it if the run was interrupted (--resume), or delete"),
         (["evaluate", "triplet"], "no weights of triplet are shipped"),
     ):
         assert cli.main(arguments) == 1

@@ -34,10 +34,10 @@ def test_recorded_figures_are_those_of_the_record(home):
 
 
 def test_the_command_of_a_run_has_its_seeds():
-    assert reproduction.command("rotnet", "jpeg") == "course train rotnet --preset jpeg --record"
-    assert reproduction.command("few20_tuned", "paper") == "course train few20_tuned --preset paper --seeds 5 --record"
+    assert recipes.command("rotnet", "jpeg") == "course train rotnet --preset jpeg --record"
+    assert recipes.command("few20_tuned", "paper") == "course train few20_tuned --preset paper --seeds 5 --record"
     with pytest.raises(ValueError, match="few21_tuned"):
-        reproduction.command("few21_tuned", "paper")
+        recipes.command("few21_tuned", "paper")
 
 
 def test_a_table_for_a_chapter(home):

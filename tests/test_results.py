@@ -19,7 +19,7 @@ LARGEST_WEIGHTS = 9_000_000  # bytes
 
 RECORD = {
     "about": {"recipe": "toy", "preset": "paper", "data": {"train": "σ = 25"}, "needs": {}},
-    "settings": {"steps": 3, "sigma_255": [0.0, 55.0]},
+    "settings": {"steps": 3, "batch_size": 2, "sigma_255": [0.0, 55.0]},
     "seed": 0, "device": "CPU", "precision": "32-true", "versions": {}, "commit": "abc", "source_hash": "0",
     "seconds": 1.5, "steps": 3, "throughput": {}, "metrics": {"bsd68": {"psnr": 29.0, "input": 20.5}, "set12": {"psnr": 31.0}},
     "per_image": {"bsd68": {"psnr": {"a": 28.0, "b": 30.0}, "input": {"a": 20.5}}, "set12": {"psnr": {"c": 31.0}}},
@@ -151,7 +151,22 @@ def test_a_damaged_record_is_refused(home, content):
 @pytest.mark.parametrize("content", ["[1]", "null", "3"])
 def test_json_that_is_no_record_is_refused(home, content):
     stored(home, content)
-    with pytest.raises(results.RecordError, match="a record is a JSON object, but this is "):
+    with pytest.raises(results.RecordError, match=r"toy\.paper\.json: a record is a JSON object, but this is .*mistake, restore"):
+        results.read("toy")
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"measured": [{}]}, "toy lacks data, metrics in an entry of measured"),
+        ({"settings": {"x": 1}}, r"toy has settings\.batch_size = None, but a number is expected"),
+        ({"settings": {"batch_size": "a"}}, r"toy has settings\.batch_size = 'a', but a number"),
+        ({"seconds": None}, "toy has seconds = None, but a number"),
+    ],
+)
+def test_an_entry_that_is_not_whole(home, changes, words):
+    stored(home, json.dumps(record(**changes)))
+    with pytest.raises(results.RecordError, match=rf"toy\.paper\.json: .*{words}"):
         results.read("toy")
 
 
@@ -222,6 +237,18 @@ ALTERATIONS = {
     "the paper's figure": lambda r: r["paper"]["bsd68"]["psnr"].update(value=29.0),
     "short": lambda r: r.update(short=False),
 }
+
+
+@pytest.mark.parametrize("file", COMMITTED, ids=lambda file: file.stem)
+def test_the_time_of_a_run_is_that_of_its_steps(file):
+    """What a process does before its first step, at every resumption, is no part of it."""
+    found = results.open_file(file)
+    for one in found.get("slices", []):
+        assert one["last_step"] > one["first_step"] and one["computed_by"] < len(found["computed_by"])
+    if found.get("slices"):
+        assert found["steps"] == sum(one["last_step"] - one["first_step"] for one in found["slices"])
+        seconds = sum(one["seconds"] for one in found["slices"])  # each rounded
+        assert found["seconds"] == pytest.approx(seconds, abs=0.06 * (1 + len(found["slices"])))
 
 
 @pytest.mark.parametrize("alter", ALTERATIONS.values(), ids=ALTERATIONS)

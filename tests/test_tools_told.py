@@ -11,7 +11,9 @@ from course_lib.project import home
 sys.path.insert(0, str(home() / "tools"))
 import bench  # noqa: E402
 import command  # noqa: E402
+import pages  # noqa: E402
 import student  # noqa: E402
+from student import downloads  # noqa: E402
 
 
 @pytest.fixture
@@ -76,7 +78,7 @@ def test_a_full_disk_leaves_the_older_edition(place, monkeypatch):
 
 @pytest.mark.parametrize(
     ("arguments", "words"),
-    [({"parts": ["nothing"]}, "there is no part nothing to measure"), ({"seconds": 0.0}, "seconds = 0, but it must lie between 0"),
+    [({"parts": ["nothing"]}, "there is no part nothing to measure"), ({"seconds": 0.0}, "seconds = 0, but it must be above 0"),
      ({"seconds": float("nan")}, "seconds = nan"), ({"goal": float("nan")}, "time-to = nan"), ({"goal": -3.0}, "time-to = -3")],
 )  # fmt: skip
 def test_bench_looks_at_everything_first(monkeypatch, arguments, words):
@@ -86,3 +88,17 @@ def test_bench_looks_at_everything_first(monkeypatch, arguments, words):
     monkeypatch.setattr(bench.devices, "precision", too_early)
     with pytest.raises(ValueError, match=words):
         bench.main(**{"seconds": 1.0, **arguments})
+
+
+@pytest.mark.parametrize("content", ["", "[]", '{"cells": []}', '{"cells": 5, "metadata": {}}', '{"cells": [1], "metadata": {}}'])
+def test_a_damaged_notebook_is_named(tmp_path, content):
+    (tmp_path / "a.ipynb").write_text(content, encoding="utf-8")
+    with pytest.raises(pages.PageError, match=r"a\.ipynb is no notebook .*restore it"):
+        pages.read("a", tmp_path)
+
+
+@pytest.mark.parametrize("content", ["repository: nonsense", "repository: {url: 5}", "a: [", ""])
+def test_a_damaged_configuration_is_named(tmp_path, content):
+    (tmp_path / "_config.yml").write_text(content, encoding="utf-8")
+    with pytest.raises(ValueError, match=r"_config\.yml is to be YAML with an entry repository"):
+        downloads.repository(tmp_path / "_config.yml")

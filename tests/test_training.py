@@ -28,9 +28,10 @@ import pytest
 import torch
 from torch import nn
 
-from course_lib import checkpoints, devices, progress, rng, training
+from course_lib import checkpoints, clock, devices, progress, project, rng, training
 from course_lib.checkpoints import CheckpointError
 from course_lib.denoising import dncnn
+from course_lib.history import spent
 from course_lib.training import Plan, TrainingError, fit, learning_rate
 
 HELPER = Path(__file__).with_name("helpers_training.py")
@@ -533,6 +534,52 @@ def test_a_resumed_run_equals_one_that_was_not_interrupted(tmp_path, optimizer):
     assert again.seconds > seconds > 0.5  # of both attempts
     first, second = load(tmp_path / "whole.ckpt"), load(tmp_path / "a.ckpt")
     assert same(first["optimizer"], second["optimizer"])
+
+
+def test_the_time_of_a_run_is_that_of_its_steps(tmp_path, monkeypatch):
+    """Not what comes before them, such as loading Fabric, nor what a resumption of a finished run does."""
+    lost, clocked = [0.0], time.perf_counter
+    monkeypatch.setattr(clock.time, "perf_counter", lambda: clocked() + lost[0])
+    setup = checkpoints.Parts
+
+    def slow(*parts):
+        lost[0] += 1000
+        return setup(*parts)
+
+    monkeypatch.setattr(checkpoints, "Parts", slow)
+    plan, file = settings(steps=4, save_every=2), tmp_path / "a.ckpt"
+    _, whole = train(plan, checkpoint=file)
+    assert 0 < whole.seconds < 500 and whole.slices[0]["seconds"] == whole.seconds
+    content = file.read_bytes()
+    monkeypatch.setattr(project, "source_hash", lambda: "of other code")
+    resumed, again = train(plan, checkpoint=file, resume=True)
+    assert file.read_bytes() == content, "what trained nothing writes nothing"
+    assert (again.seconds, again.slices, again.device) == (whole.seconds, whole.slices, whole.device) and not resumed.training
+
+
+def test_a_slice_of_which_nothing_was_kept_leaves_no_time_behind():
+    history = training.History()
+    history.begin_slice(0)
+    history.keep(5, 2.0)
+    history.begin_slice(5)
+    history.keep(5, 100.0)
+    history.begin_slice(5)
+    history.keep(8, 1.0)
+    assert history.seconds == 3.0 and [one["seconds"] for one in history.slices] == [2.0, 1.0]
+    old = asdict(history) | {"seconds": 103.0}
+    old["slices"].insert(1, {"first_step": 5, "last_step": 5, "seconds": 100.0})
+    assert spent(old, 8) == 3.0
+    assert spent({"seconds": 5.0, "slices": old["slices"][2:]}, 8) == 5.0, "of the first steps nothing is known but the sum"
+    assert spent({"seconds": 5.0}, 8) == 5.0
+
+
+def test_a_history_of_another_version_is_refused(tmp_path):
+    train(settings(steps=2), checkpoint=tmp_path / "a.ckpt")
+    content = load(tmp_path / "a.ckpt")
+    content["history"]["mood"] = "good"
+    torch.save(content, tmp_path / "a.ckpt")
+    with pytest.raises(checkpoints.CheckpointError, match="its history has mood, of which this version of course_lib knows nothing"):
+        train(settings(steps=2), checkpoint=tmp_path / "a.ckpt", resume=True)
 
 
 def test_resuming_overwrites_whatever_the_new_network_was(tmp_path):

@@ -521,7 +521,10 @@ def measurements(seconds: float, parts: Iterable[str] = ()) -> Iterator[Row]:
 
 
 def main(seconds: float, goal: float | None = None, record: Path | None = None, parts: Iterable[str] = ()) -> None:
-    """Print the measurements of :data:`PARTS`; with ``goal`` also the time to that PSNR, with ``record`` write all to that JSON file."""
+    """Print the measurements of :data:`PARTS`; with ``goal`` also the time to that PSNR, with ``record`` write all to that JSON file.
+
+    Where an error or Ctrl-C ends it, what was measured so far goes to ``FILE.part`` beside it.
+    """
     require_parts(parts)  # everything that can be wrong, before the measurements
     checks.number(seconds, "seconds", 0, 3600, inside=True)
     if goal is not None:
@@ -532,16 +535,24 @@ def main(seconds: float, goal: float | None = None, record: Path | None = None, 
     }  # fmt: skip
     if record is not None:
         files.require_writable(record)  # before the measurements, which take minutes
-    print(", ".join(f"{key} {value}" for key, value in about.items() if key in ("device", "precision")))
-    rows = []
-    for row in measurements(seconds, parts):
-        print(row)
-        rows.append(row)
     if goal is not None:
-        taken, steps, reached = time_to(goal)
-        rows.append(Row(f"quick network on BSD400: time to {goal} dB on Set12", taken, f"s ({steps} steps, {reached:.2f} dB)"))
-        print(rows[-1])
+        for name in ("bsd400", "set12"):
+            data.load(name)
+    print(", ".join(f"{key} {value}" for key, value in about.items() if key in ("device", "precision")))
+    rows, place = [], record and record.with_name(f"{record.name}.part")
+    try:
+        for row in measurements(seconds, parts):
+            print(row)
+            rows.append(row)
+        if goal is not None:
+            taken, steps, reached = time_to(goal)
+            rows.append(Row(f"quick network on BSD400: time to {goal} dB on Set12", taken, f"s ({steps} steps, {reached:.2f} dB)"))
+            print(rows[-1])
+        place = record
+    finally:  # what was measured before an end too early is kept beside a record that may be whole
+        if place is not None and rows:
+            entry = {**about, "rows": [{"what": row.what, "value": round(row.value, 4), "unit": row.unit} for row in rows]}
+            files.write(place, (json.dumps(entry, indent=1, ensure_ascii=False) + "\n").encode())
+            print(f"written to {place}" if place == record else f"ended early: what was measured so far is in {place}")
     if record is not None:
-        entry = {**about, "rows": [{"what": row.what, "value": round(row.value, 4), "unit": row.unit} for row in rows]}
-        files.write(record, (json.dumps(entry, indent=1, ensure_ascii=False) + "\n").encode())
-        print(f"written to {record}")
+        record.with_name(f"{record.name}.part").unlink(missing_ok=True)

@@ -19,6 +19,8 @@ def converted(old: dict) -> dict:
     Raises:
         ValueError: for one that is of another schema, was altered, or is of a recipe that there is not.
     """
+    if not isinstance(old, dict):
+        raise ValueError(f"a record is a JSON object, but this is {type(old).__name__}.")
     if old.get("schema") != 1:
         raise ValueError(f"schema 1 is expected, but this record has schema {old.get('schema')}.")
     if old.get("sha256") != results.digest(old):

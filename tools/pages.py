@@ -13,6 +13,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from course_lib import project
+
 BOOK = Path(__file__).resolve().parents[1] / "book"
 FENCE = re.compile(r"^(?P<fence>`{3,}|:{3,})(?:\{(?P<name>[^}]+)\}[ \t]*(?P<title>.*))?")
 ROLE = re.compile(r"(?<!`)\{(?P<name>[a-z:]+)\}`(?P<text>[^`]+)`")
@@ -53,12 +55,19 @@ def read(name: str, book: Path = BOOK) -> dict:
     """The stored notebook of a page.
 
     Raises:
-        PageError: if it was not executed yet.
+        PageError: if it was not executed yet, or is damaged.
     """
     path = book / f"{name}.ipynb"
     if not path.is_file():
         raise PageError(f"{path} does not exist: make execute CHAPTER={name}")
-    return json.loads(path.read_text(encoding="utf-8"))
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        whole = "metadata" in found and all("source" in cell for cell in found["cells"])
+    except (ValueError, KeyError, TypeError) as wrong:
+        raise PageError(f"{path} is no notebook ({type(wrong).__name__}: {wrong}): {project.restoring(path)}") from wrong
+    if not whole:
+        raise PageError(f"{path} is no notebook (without metadata, or with a cell without source): {project.restoring(path)}")
+    return found
 
 
 def source(cell: dict) -> str:

@@ -41,10 +41,20 @@ if importlib.util.find_spec("course_lib") is None:
 
 
 def repository(config: Path = ROOT / "_config.yml") -> str:
-    """``repository.url`` of a configuration, or an empty text where it is not set."""
+    """``repository.url`` of a configuration, or an empty text where it is not set.
+
+    Raises:
+        ValueError: for a file that is no YAML, or has something else there.
+    """
     import yaml
 
-    return (yaml.safe_load(config.read_text(encoding="utf-8")).get("repository") or {}).get("url") or ""
+    try:
+        found = yaml.safe_load(config.read_text(encoding="utf-8"))
+        url = (found.get("repository") or {}).get("url") or ""
+        url.encode()  # a text
+    except (yaml.YAMLError, AttributeError, UnicodeDecodeError) as wrong:
+        raise ValueError(f"{config} is to be YAML with an entry repository that has the entry url below it: {wrong}") from wrong
+    return url
 
 
 def colab(url: str, name: str) -> str:

@@ -16,6 +16,7 @@ from course_lib.data.digits_on_photos import digits_on_photos
 from course_lib.data.embedded import TEXTURES
 from course_lib.data.own import own
 from course_lib.data.pictures import decoded, open_image
+from course_lib.settings import meant
 
 __all__ = [
     "EMBEDDED", "LOADERS", "SPLIT", "TEXTURES", "AlteredError", "DataError", "Dataset", "balanced", "contents", "decoded", "load",
@@ -78,13 +79,13 @@ def load(
         DataError: for files that are missing, incomplete or altered, with what to do.
     """
     if name not in LOADERS:
-        raise ValueError(f'unknown data set "{name}"; there are {", ".join(LOADERS)}')
+        raise ValueError(f'unknown data set "{name}"{meant(name, LOADERS)}; there are {", ".join(LOADERS)}')
     splits = ("train", "test") if name in SPLIT else (None,)
     if split not in splits:
         expected = 'split="train" or split="test"' if name in SPLIT else "no split"
         raise ValueError(f'data set "{name}" with split={split!r}: it takes {expected}.')
     if otherwise is not None and otherwise not in LOADERS:
-        raise ValueError(f'unknown data set otherwise="{otherwise}"; there are {", ".join(LOADERS)}')
+        raise ValueError(f'unknown data set otherwise="{otherwise}"{meant(otherwise, LOADERS)}; there are {", ".join(LOADERS)}')
     purpose = split or WITHOUT_SPLIT.get(name)
     if None not in (purpose, WITHOUT_SPLIT.get(otherwise)) and purpose != WITHOUT_SPLIT[otherwise]:
         raise ValueError(f'otherwise="{otherwise}" is to {WITHOUT_SPLIT[otherwise]} on, and cannot stand for images to {purpose} on.')

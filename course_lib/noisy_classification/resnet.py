@@ -119,7 +119,7 @@ class ResNet18(nn.Module):
     """ResNet-18 for photographs, torchvision's, without weights: images ``(B, 3, H, W)`` in [0, 1] give logits ``(B, classes)``, float32.
 
     Args:
-        settings: ``size`` and ``classes`` are used.
+        settings: ``size`` and ``classes`` are used, and kept: evaluation cuts photographs to the same size.
         seed: of the initial weights.
     """
 
@@ -127,6 +127,7 @@ class ResNet18(nn.Module):
         from torchvision.models import resnet18
 
         super().__init__()
+        self.settings = settings
         self.register_buffer("mean", torch.zeros(3, settings.size, settings.size))
         self.layers = resnet18(weights=None, num_classes=settings.classes)
         _initialised(self, seed)

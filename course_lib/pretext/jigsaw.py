@@ -50,6 +50,7 @@ class Settings(TileSettings):
     def __post_init__(self):
         super().__post_init__()
         self.require_at_least(permutations=2, puzzles=1, shift=0)
+        self.require_at_least(batch_size=1 if self.puzzles > 1 else 2)  # batch normalisation has no spread of one puzzle
         if not 0 <= self.gray <= 1 or (self.gray and self.channels != 3):
             raise ValueError(f"gray = {self.gray}, but it is a share in 0 to 1 of images in colour: 0 for channels = {self.channels}.")
         if self.shift > self.jitter:

@@ -21,7 +21,7 @@ from course_lib.recipes import (
 from course_lib.recipes.base import Benchmark, Preset, Recipe, Source, Split, budget
 from course_lib.settings import meant
 
-__all__ = ["RECIPES", "Benchmark", "Preset", "Recipe", "Source", "Split", "budget", "find", "named"]
+__all__ = ["RECIPES", "Benchmark", "Preset", "Recipe", "Source", "Split", "budget", "command", "find", "named"]
 
 PARTS = (
     metric_learning,
@@ -39,9 +39,13 @@ RECIPES: dict[str, Recipe] = {name: recipe for part in PARTS for name, recipe in
 
 
 def named(recipe: str) -> Recipe:
-    """The recipe of that name; ``ValueError`` with the names there are for an unknown one."""
-    if recipe not in RECIPES:
-        raise ValueError(f'unknown recipe "{recipe}"{meant(recipe, RECIPES)}; there are {", ".join(RECIPES)}.')
+    """The recipe of that name; ``ValueError`` for an unknown one."""
+    if recipe not in RECIPES:  # not with all names: there are more than a hundred
+        if "." in recipe or "/" in recipe:
+            raise ValueError(
+                f'"{recipe}" looks like a file: give the name of its recipe, as `course list` prints it, and a checkpoint by --checkpoint.'
+            )
+        raise ValueError(f'unknown recipe "{recipe}"{meant(recipe, RECIPES)}: `course list` prints all {len(RECIPES)}.')
     return RECIPES[recipe]
 
 
@@ -51,3 +55,9 @@ def find(recipe: str, preset: str) -> tuple[Recipe, Preset]:
     if preset not in presets:
         raise ValueError(f'unknown preset "{preset}"{meant(preset, presets)}; {recipe} has {", ".join(presets)}.')
     return RECIPES[recipe], presets[preset]
+
+
+def command(recipe: str, preset: str) -> str:
+    """What records a run, with as many seeds as the recipe is recorded over; ``ValueError`` for a recipe that there is not."""
+    seeds = named(recipe).seeds
+    return f"course train {recipe} --preset {preset}{f' --seeds {seeds}' if seeds > 1 else ''} --record"

@@ -10,7 +10,7 @@ from functools import partial
 
 from torch import Tensor, nn
 
-from course_lib import progress
+from course_lib import data, progress
 from course_lib.data import Dataset
 from course_lib.training import Method, Plan
 
@@ -28,6 +28,16 @@ class Split:
     words: str  # names of the data sets to train on, for a person
     train: Callable[[], Dataset]
     test: Callable[[str], Dataset]  # of a data set's name: the images of that one that the training does not see
+
+
+def part(name: str, split: str, *, color: bool = False) -> Dataset:
+    """The part of a data set to train or to test on, all of it where it does not come in two; ``color``: of the photos."""
+    return data.load(name, split if name in data.SPLIT else None, color=color and name == "photos")
+
+
+def parts_of(name: str) -> Callable[[int], Split]:
+    """To train on the one part of a data set, and to be tested on the other; the seed has no influence."""
+    return lambda seed: Split(name, partial(part, name, "train"), partial(part, split="test"))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,11 +14,11 @@ from typing import Literal
 
 from torch import Tensor, nn
 
-from course_lib import data, metrics
+from course_lib import metrics
 from course_lib.data import Dataset, scenes
 from course_lib.plan import Plan
 from course_lib.pretext import activation_maps, backgrounds, before_after, segmentation
-from course_lib.recipes.base import Benchmark, Figures, Measure, Preset, Recipe, Source, Split
+from course_lib.recipes.base import Benchmark, Figures, Measure, Preset, Recipe, Source, parts_of
 
 Scores = Callable[[nn.Module, Tensor], Tensor]
 """Scores ``(N, 1, H, W)`` of the pixels of uint8 images ``(N, 3, H, W)``: illegal where positive."""
@@ -36,7 +36,13 @@ class OfALine(Benchmark):
     which: Mapping[str, Which] = field(default_factory=dict)  # metric -> the images it is measured on; all where not said
 
     def figures(self, images: Dataset, model: nn.Module, *, seed: int = 0, count: int | None = None) -> Figures:
-        """Every metric of the first ``count`` images of its kind, or of all of them."""
+        """Every metric of the first ``count`` images of its kind, or of all of them.
+
+        Raises:
+            ValueError: for images of something else.
+        """
+        if images.masks is None or not set(images.classes) >= set(scenes.CLASSES):
+            raise ValueError(f"{images.name} has no images before and after with masks of what is illegal: evaluate on scenes or ws2.")
         found = {}
         for metric, measure in self.metrics.items():
             kind = self.which.get(metric, "all")
@@ -86,11 +92,6 @@ def of_pixels(scores: Scores) -> dict[str, Measure]:
 WHICH = {"iou_before": "before", "iou_after": "after", "ap_before": "before"}
 
 
-def lines(name: str) -> Callable[[int], Split]:
-    """A data set with the parts "train" and "test"; the seed has no influence."""
-    return lambda seed: Split(name, partial(data.load, name, "train"), partial(data.load, split="test"))
-
-
 def presets(quick: Plan, paper: Plan, scores: Scores, needs: str = "") -> dict[str, Preset]:
     """On scenes and on one's own images."""
     found = {}
@@ -101,7 +102,7 @@ def presets(quick: Plan, paper: Plan, scores: Scores, needs: str = "") -> dict[s
             measures["accuracy_swapped"] = partial(swapped_accuracy, background)
         tests = {name: OfALine(metrics={**measures, **of_pixels(scores)}, which=WHICH)}
         sources = {"classifier": Source(recipe=needs, preset=preset)} if needs else {}
-        found[preset] = Preset(settings=settings, data=lines(name), tests=tests, needs=sources)
+        found[preset] = Preset(settings=settings, data=parts_of(name), tests=tests, needs=sources)
     return found
 
 

@@ -11,7 +11,7 @@ from dataclasses import replace
 from functools import partial
 
 from course_lib import data
-from course_lib.recipes.base import Measure, Preset, Recipe, Split, published
+from course_lib.recipes.base import Measure, Preset, Recipe, Split, part, published
 from course_lib.recipes.of_images import benchmarks, images
 from course_lib.self_supervised_denoising import blind_spot_training, noise2noise, noise2void
 
@@ -77,7 +77,7 @@ def one_of(name: str) -> Callable[[int], Split]:
     def chosen(seed: int, asked: str) -> data.Dataset:
         if asked != name:
             raise ValueError(f'this training is on one image of "{name}", which alone it restores, and on no other data such as "{asked}".')
-        whole = data.load(name, "test" if name in data.SPLIT else None)
+        whole = part(name, "test")
         number = seed % len(whole)
         return replace(whole, images=whole.images[number][None], names=(whole.names[number],), labels=None, classes=())
 

@@ -10,8 +10,8 @@ from functools import partial
 from types import ModuleType
 
 from course_lib.noisy_classification import logit_distillation, student_teacher
-from course_lib.recipes.base import Measure, Preset, Recipe, Source
-from course_lib.recipes.noisy_classification import QUICK, SIGMAS, labelled, of_noise
+from course_lib.recipes.base import Measure, Preset, Recipe, Source, parts_of
+from course_lib.recipes.noisy_classification import QUICK, SIGMAS, of_noise
 from course_lib.recipes.probes import Labelled
 
 TEACHERS = {"clean": "cifar_clean", "noisy": "cifar_noise_only"}
@@ -40,7 +40,7 @@ def student(
             settings = method.Settings(**{**vars(settings), "steps": longer * settings.steps})
         needs = {"teacher": Source(recipe=TEACHERS[teacher], preset=name)} if teacher else {}
         tests = {on: Labelled(metrics=CONDITIONS)}
-        presets[name] = Preset(settings=settings, data=labelled(on), tests=tests, needs=needs, ships=shown and name == "quick")
+        presets[name] = Preset(settings=settings, data=parts_of(on), tests=tests, needs=needs, ships=shown and name == "quick")
     return Recipe(title=title, chapter="17_distillation", method=method, network=method.Student, presets=presets, seeds=3)
 
 

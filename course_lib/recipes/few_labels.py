@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
 from course_lib import data, few_labels, probes
 from course_lib.data import Dataset
 from course_lib.pretext import downstream, supervised
-from course_lib.recipes.base import Preset, Recipe, Source, Split, published
+from course_lib.recipes.base import Preset, Recipe, Source, Split, part, published
 from course_lib.recipes.pretext import DATA, EPOCH, QUICK, QUICK_PROBE
 from course_lib.recipes.probes import Labelled
 from course_lib.recipes.probes import preset as probe_preset
@@ -33,7 +34,7 @@ def with_labels(name: str, per_class: int) -> Callable[[int], Split]:
     def train(seed: int) -> Dataset:
         return few_labels.labelled(data.load(name, "train"), per_class, seed=seed)
 
-    return lambda seed: Split(name, lambda: train(seed), lambda asked: data.load(asked, "test"))
+    return lambda seed: Split(name, lambda: train(seed), partial(part, split="test"))
 
 
 def presets(per_class: int, make: Callable[[str, Callable[[int], Split]], Preset]) -> dict[str, Preset]:

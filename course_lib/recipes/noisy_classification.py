@@ -14,10 +14,10 @@ from pathlib import Path
 
 from torch import nn
 
-from course_lib import data, project
+from course_lib import project
 from course_lib.noisy_classification import evaluation, imagenet, joint_training, pixel_regularisation, resnet
 from course_lib.noisy_classification.pixel_regularisation import Settings
-from course_lib.recipes.base import Benchmark, Figures, Measure, Preset, Recipe, Source, Split
+from course_lib.recipes.base import Benchmark, Figures, Measure, Preset, Recipe, Source, Split, parts_of
 from course_lib.recipes.probes import Labelled
 
 SIGMAS = (0.05, 0.1, 0.15, 0.2, 0.25, 0.3)
@@ -49,14 +49,9 @@ MNIST = dict(  # 9,000 steps, a rate divided by 10 at 4,000, 6,000 and 8,000; no
 )  # fmt: skip
 
 
-def labelled(name: str) -> Callable[[int], Split]:
-    """A data set of two parts: the one to train on, and the other."""
-    return lambda seed: Split(name, partial(data.load, name, "train"), lambda asked: data.load(asked, "test"))
-
-
 def preset(name: str, settings: Settings) -> Preset:
     """Training on a data set, and all conditions on its test images."""
-    return Preset(settings=settings, data=labelled(name), tests={name: Labelled(metrics=CONDITIONS)})
+    return Preset(settings=settings, data=parts_of(name), tests={name: Labelled(metrics=CONDITIONS)})
 
 
 def published(name: str, row: Mapping[str, float]) -> dict[str, dict[str, dict]]:
@@ -143,11 +138,10 @@ class OfPhotographs(Benchmark):
         "accuracy_x4region": partial(imagenet.evaluate, factor=4, region=True),
         "accuracy_x4nearest": partial(imagenet.evaluate, factor=4),
     })  # fmt: skip
-    settings: Settings
 
     def figures(self, images: imagenet.Photographs, model: nn.Module, *, seed: int = 0, count: int | None = None) -> Figures:
         """Every metric of ``count`` photographs, spread over the classes, or of all."""
-        pool, names = imagenet.PhotographPool(images, self.settings), images.names
+        pool, names = imagenet.PhotographPool(images, model.settings), images.names
         step = max(1, len(images) // count) if count else 1
         indices = list(range(0, len(images), step))[:count]
         values = {name: self._values(partial(measure, model, pool), indices, f"imagenet, {name}") for name, measure in self.metrics.items()}
@@ -156,9 +150,13 @@ class OfPhotographs(Benchmark):
 
 def of_photographs(folder: Callable[[], Path]) -> Callable[[int], Split]:
     """Photographs in a folder in the layout of ImageNet, which is asked for when they are needed."""
-    return lambda seed: Split(
-        "imagenet", lambda: imagenet.photographs(folder(), "train"), lambda asked: imagenet.photographs(folder(), "val")
-    )
+
+    def test(asked: str) -> imagenet.Photographs:
+        if asked != "imagenet":
+            raise ValueError(f'tests are on the photographs below {folder()}, and on no other data such as "{asked}".')
+        return imagenet.photographs(folder(), "val")
+
+    return lambda seed: Split("imagenet", lambda: imagenet.photographs(folder(), "train"), test)
 
 
 IMAGENET = dict(
@@ -174,7 +172,7 @@ def of_imagenet(training: str, row: Sequence[float]) -> Recipe:
     """One row of table 3: ResNet-18 on clean photographs, or fine-tuned from there with those of mixed and low resolution."""
     settings = Settings(training=training, **IMAGENET, **(FROM_SCRATCH if training == "clean" else FINE_TUNED))
     needs = {} if training == "clean" else {"start": Source(recipe="imagenet_clean")}
-    test = OfPhotographs(settings=settings, parts=20)
+    test = OfPhotographs(parts=20)
     chosen = Preset(settings=settings, data=of_photographs(lambda: project.data_root() / "ImageNet"), tests={"imagenet": test}, needs=needs)
     protocol = "boxes of the test images by a detector (R-FCN); crops not specified"
     figures = {metric: {"value": value, "protocol": protocol} for metric, value in zip(test.metrics, row, strict=True)}
@@ -219,7 +217,7 @@ def joint(title: str, *, start: str = "", **changes) -> Recipe:
         tests = {on: Labelled(metrics=JOINT_CONDITIONS)}
         # only those come with weights that others start from, or that the chapter shows
         ships = not (start or classifier) and (preset_name == "quick" or not changes.get("target"))
-        presets[preset_name] = Preset(settings=settings, data=labelled(on), tests=tests, needs=needs, ships=ships)
+        presets[preset_name] = Preset(settings=settings, data=parts_of(on), tests=tests, needs=needs, ships=ships)
     return Recipe(
         title=f"Joint training: {title}",
         chapter="16_joint_training", method=joint_training, network=joint_training.Cascade, presets=presets, seeds=3,

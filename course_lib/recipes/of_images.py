@@ -9,20 +9,17 @@ from functools import partial
 from torch import nn
 
 from course_lib import data
-from course_lib.recipes.base import Benchmark, Measure, Split
+from course_lib.recipes.base import Benchmark, Measure, Split, part
 
 
 def images(*names: str, color: bool = False) -> Callable[[int], Split]:
     """Trained on about equal parts of the named data sets; the seed has no influence. ``color``: of the photos."""
 
-    def load(name: str, split: str) -> data.Dataset:
-        return data.load(name, split if name in data.SPLIT else None, color=color and name == "photos")
-
     def train() -> data.Dataset:
-        sets = [load(name, "train") for name in names]
+        sets = [part(name, "train", color=color) for name in names]
         return data.balanced(sets) if len(sets) > 1 else sets[0]
 
-    return lambda seed: Split(", ".join(names), train, partial(load, split="test"))
+    return lambda seed: Split(", ".join(names), train, partial(part, split="test", color=color))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,7 +15,8 @@ from torch import Tensor, nn
 
 from course_lib import data, probes
 from course_lib.pretext import alexnet, downstream, rotation, supervised
-from course_lib.recipes.base import Benchmark, Measure, Preset, Recipe, Source, Split, published
+from course_lib.recipes.base import Benchmark, Measure, Preset, Recipe, Source, parts_of, published
+from course_lib.recipes.of_images import images
 from course_lib.recipes.probes import Labelled
 from course_lib.recipes.probes import preset as probe_preset
 from course_lib.training import Method, Plan
@@ -28,11 +29,6 @@ FEW_STEPS = dict(**FALLING, initial_gamma="ones")  # γ below 1 shrinks the acti
 DIGITS = dict(flip=False, padding=2)  # a mirrored digit is none
 QUICK = dict(**FEW_STEPS, **DIGITS, width=32, batch_size=32, steps=300, log_every=20)
 QUICK_PROBE = dict(**FALLING, **DIGITS, batch_size=64, steps=250, learning_rate=0.05)
-
-
-def parts_of(name: str) -> Callable[[int], Split]:
-    """The training and the test images of a data set; the seed has no influence."""
-    return lambda seed: Split(name, lambda: data.load(name, "train"), lambda asked: data.load(asked, "test"))
 
 
 def rotations(model: nn.Module, images: Tensor, labels: Tensor, indices: Sequence[int] | None = None) -> list[float]:
@@ -148,8 +144,7 @@ RECIPES: dict[str, Recipe] = {
             "quick": Preset(
                 # four photographs a step, and few of them: the network is large
                 settings=alexnet.Settings(**FEW_STEPS, batch_size=4, steps=12, log_every=2),
-                data=lambda seed: Split("photos", lambda: data.load("photos", "train", color=True),
-                                        lambda asked: data.load(asked, "test", color=asked == "photos")),
+                data=images("photos", color=True),
                 tests={"photos": Benchmark(metrics={"rotation": alexnet.evaluate})},
             ),
             "paper": OF_ALEXNET,

@@ -12,8 +12,8 @@ from collections.abc import Callable, Sequence
 from torch import Tensor, nn
 
 from course_lib.pretext import autoencoder, colourisation, contrastive, exemplar, jigsaw, patch_position
-from course_lib.recipes.base import Measure, Preset, Recipe
-from course_lib.recipes.pretext import DATA, QUICK, nearest, parts_of, probed
+from course_lib.recipes.base import Measure, Preset, Recipe, parts_of
+from course_lib.recipes.pretext import DATA, QUICK, nearest, probed
 from course_lib.recipes.probes import Labelled
 from course_lib.training import Method, Plan
 

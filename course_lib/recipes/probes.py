@@ -17,7 +17,13 @@ class Labelled(Benchmark):
     """What is measured on images whose classes are known."""
 
     def measured(self, images: Dataset) -> tuple[Sequence[Tensor], ...]:
-        """The images, uint8 ``(N, C, H, W)``, and their labels ``(N,)``."""
+        """The images, uint8 ``(N, C, H, W)``, and their labels ``(N,)``.
+
+        Raises:
+            ValueError: for a data set without labels, or whose images are not all of one size.
+        """
+        if images.labels is None or not isinstance(images.images, Tensor):
+            raise ValueError(f"{images.name} has no images of one size with labels, which are needed here: evaluate on another data set.")
         return images.images, images.labels
 
 
