@@ -98,16 +98,16 @@ RECIPES: dict[str, Recipe] = {
         # with the distance of pixels, and the angle in place of the distance
         rivals={"pixels": lambda model: evaluation.pixels, "angle": lambda model: evaluation.direction(model.embed)},
     ),
-    "siamese": of_people("Siamese network: contrastive loss", siamese, quick={"steps": 500}, normalise=True, margin=1.0),
-    "triplet": of_people("Triplet network: semi-hard negatives", triplet, quick={"steps": 600}, **TRIPLET, mining="semi-hard"),
-    "triplet_hard": of_people("Triplet network: batch-hard", triplet, quick={"steps": 600}, **TRIPLET, mining="batch-hard"),
-    "triplet_random": of_people("Triplet network: random negatives", triplet, quick={"steps": 600}, **TRIPLET, mining="random"),
+    "siamese": of_people("Siamese network: contrastive loss", siamese, quick={"steps": 350}, normalise=True, margin=1.0),
+    "triplet": of_people("Triplet network: semi-hard negatives", triplet, quick={"steps": 500}, **TRIPLET, mining="semi-hard"),
+    "triplet_hard": of_people("Triplet network: batch-hard", triplet, quick={"steps": 500}, **TRIPLET, mining="batch-hard"),
+    "triplet_random": of_people("Triplet network: random negatives", triplet, quick={"steps": 500}, **TRIPLET, mining="random"),
     "infonce": of_people(
-        "InfoNCE: one positive among the batch", infonce, quick={"steps": 600},
+        "InfoNCE: one positive among the batch", infonce, quick={"steps": 500},
         # two pictures of each person: 30 people make 60, and seven "people" make 14
         on_faces={"images": 2, "batch_size": 60}, on_digits={"images": 2, "batch_size": 14},
     ),
-    "supcon": of_people("SupCon: all pictures of a person are positives", supcon, quick={"steps": 600}),
+    "supcon": of_people("SupCon: all pictures of a person are positives", supcon, quick={"steps": 500}),
     "arcface": of_people(
         "ArcFace: classification with a margin on the sphere", arcface, arcface.Classifier,
         # people, batches and learning rate are the classifier's; the paper's s = 64 learns more slowly in so few steps
