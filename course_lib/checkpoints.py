@@ -69,8 +69,9 @@ class Parts:
         if not all(bool(tensor.isfinite().all()) for tensor in self.model.state_dict().values()):
             raise TrainingError(f"after step {step - 1} weights are no longer numbers, although the loss was: its gradient was not.")
 
-    def keep_average(self) -> None:
-        """Give the network the averaged weights, where there are any."""
+    def finish(self) -> None:
+        """Leave the network in evaluation mode, with the averaged weights where there are any."""
+        self.model.eval()
         if self.average is not None:
             self.model.load_state_dict(self.average.module.state_dict())
 

@@ -156,7 +156,12 @@ def paired(record: dict, rival: dict, data: str, metric: str, confidence: float 
 
 
 def check(record: dict) -> None:
-    """Raise ``RecordError`` unless the record is complete, and each metric is known, measured by something, and the mean of its values."""
+    """See to it that a record is complete, and each metric is known, measured by something, and the mean of its values.
+
+    Raises:
+        SchemaError: for a record in the layout of another version.
+        RecordError: for any other that is not so.
+    """
     if not isinstance(record, dict):
         raise RecordError(f"a record is a JSON object, but this is {type(record).__name__}.")
     if record.get("schema", SCHEMA) != SCHEMA:
@@ -270,7 +275,12 @@ def read(recipe: str, preset: str | None = None) -> dict:
 
 
 def open_file(file: Path) -> dict:
-    """The record in ``file``, checked; raises ``RecordError`` where it is damaged, altered or incomplete."""
+    """The record in ``file``, checked.
+
+    Raises:
+        SchemaError: where it has the layout of another version.
+        RecordError: where it is damaged, altered or incomplete.
+    """
     try:
         content = file.read_bytes()
     except OSError as error:  # nothing is said of its content

@@ -62,8 +62,8 @@ def fit(
 
     Returns:
         The history; ``interrupted`` where Ctrl-C, the stop button, SIGTERM, SIGHUP or ``pause`` ended it: the model then is that so
-        far. ``seconds`` are those of the steps, without what comes before the first one, and without those in which SIGSTOP or Ctrl-Z held
-        the process. A run that was finished before is returned as it was, and its checkpoint is not written again.
+        far. ``seconds`` are those of the steps alone, without those in which SIGSTOP or Ctrl-Z held the process. A run that was finished
+        before is returned as it was, and its checkpoint is not written again.
 
     Raises:
         ValueError: for a seed or an entry of ``about`` that a file cannot keep.
@@ -82,13 +82,11 @@ def fit(
         getattr(method, "before_training", lambda model, pool, settings: None)(model, data, plan)
         model.to(memory_format=devices.memory_format(fabric.device)).train()
         average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(plan.decay)) if plan.ema else None
-        optimizers = make_optimizers(model, plan)
-        network, *optimizers = fabric.setup(devices.compiled(model, plan.compile, fabric.device), *optimizers)
+        network, *optimizers = fabric.setup(devices.compiled(model, plan.compile, fabric.device), *make_optimizers(model, plan))
         parts = checkpoints.Parts(model, optimizers, average.to(fabric.device) if average else None)
         start = done = parts.restore(saved)
         if saved and start >= plan.steps:  # it is finished: its checkpoint stays as it is
-            model.eval()
-            parts.keep_average()
+            parts.finish()
             return history.begin(history.device, history.precision)
         data.to(fabric.device)
         history.begin(devices.describe(fabric.device), precision)
@@ -131,9 +129,8 @@ def fit(
                 if done % plan.save_every == 0 and done < plan.steps:
                     save(done, must=False)
             devices.same_buffers(fabric, model)
-            model.eval()
             save(done)  # before the bar prints its last line, which may fail
-        parts.keep_average()
+        parts.finish()
         return history
 
 

@@ -47,7 +47,7 @@ def record(digest: str | None, preset="paper") -> None:
     named = {} if digest is None else {"weights": {"sha256": digest}}
     about = {"recipe": "toy", "preset": preset, "data": {}, "needs": {}}
     results.write({**dict.fromkeys(results.REQUIRED, ""), "about": about, "metrics": {}, "per_image": {}, "measured": [],
-                   "settings": asdict(SETTINGS), "short": False, **named})  # fmt: skip
+                   "settings": asdict(SETTINGS), "seconds": 1.0, "steps": 1, "short": False, **named})  # fmt: skip
 
 
 @pytest.fixture

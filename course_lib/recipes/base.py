@@ -32,7 +32,8 @@ class Split:
 
 def part(name: str, split: str, *, color: bool = False) -> Dataset:
     """The part of a data set to train or to test on, all of it where it does not come in two; ``color``: of the photos."""
-    return data.load(name, split if name in data.SPLIT else None, color=color and name == "photos")
+    options = {"color": True} if color and name == "photos" else {}
+    return data.load(name, split if name in data.SPLIT else None, **options)
 
 
 def parts_of(name: str) -> Callable[[int], Split]:
