@@ -281,11 +281,7 @@ def _verify(options) -> int:
     for recipe, preset in chosen:
         try:
             rows = verify.verify(recipe, preset, full=options.full)
-        except data.AlteredError as error:
-            print(f"{recipe}, {preset} preset: IMAGES DAMAGED: {error}")
-            damaged += 1
-            continue
-        except (results.RecordError, weights.WeightsError, ValueError) as error:  # the others are compared all the same
+        except (results.RecordError, weights.WeightsError, data.AlteredError, ValueError) as error:  # the others are compared all the same
             print(f"{recipe}, {preset} preset: DAMAGED: {error}")
             damaged += 1
             continue

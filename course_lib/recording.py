@@ -80,7 +80,7 @@ def record(
     networks, weights_entry = _as_shipped(recipe, preset, networks, seeds[0]) if ships else (networks, None)
 
     histories = [content["history"] for content in contents]
-    seconds, steps = (sum(of(content) for content in contents) for of in (lambda c: spent(c["history"], c["step"]), lambda c: c["step"]))
+    seconds, steps = sum(spent(c["history"], c["step"]) for c in contents), sum(c["step"] for c in contents)
     settings = contents[0]["settings"]
     entry = {
         "about": contents[0]["about"],
@@ -270,8 +270,8 @@ def _require_no_worse(entry: Mapping[str, Any], before: Mapping[str, Any] | None
     recipe, preset = (before["about"][key] for key in ("recipe", "preset"))
     if figures:
         was, now = before["metrics"], entry["metrics"]
-        shared = [(d, m) for d in was for m in was[d] if m in now.get(d, {})]
-        data, metric = min(shared, key=lambda one: reported.gain(one[1], was[one[0]][one[1]], now[one[0]][one[1]]))  # shows it best
+        losses = {(d, m): reported.gain(m, was[d][m], now[d][m]) for d, m in results.counted(before, entry)}
+        data, metric = min(losses, key=losses.get)  # which shows it best
         unit, old, new = reported.named(metric).unit, was[data][metric], now[data][metric]
         why = (f"its figures are better by {-gain:.3f} {unit}, the mean over the {figures} that both have "
                f"(such as {data} {metric}: {old:.2f} recorded, {new:.2f} now)")  # fmt: skip

@@ -226,14 +226,18 @@ def gain(before: dict, after: dict) -> tuple[float, int]:
     :func:`course_lib.reported.named` gives; (NaN, 0) for records that share no figure. PSNR with more noise than either network
     was trained for does not count: it shows where a method fails, and a better run may well fail more.
     """
+    gains = [reported.gain(metric, *(one["metrics"][data][metric] for one in (before, after))) for data, metric in counted(before, after)]
+    return (statistics.mean(gains) if gains else math.nan), len(gains)
+
+
+def counted(before: dict, after: dict) -> list[tuple[str, str]]:
+    """(data set, metric) of the figures by which :func:`gain` compares two records."""
     was, now = before["metrics"], after["metrics"]
     limit = max(_strongest_noise(before), _strongest_noise(after))
-    shared = [
+    return [
         (data, metric) for data in was for metric in was[data]
         if metric in now.get(data, {}) and (reported.named(metric).unit != "dB" or reported.sigma_255(metric) <= limit)
     ]  # fmt: skip
-    gains = [reported.gain(metric, was[data][metric], now[data][metric]) for data, metric in shared]
-    return (statistics.mean(gains) if gains else math.nan), len(gains)
 
 
 def _strongest_noise(record: dict) -> float:
